@@ -1,0 +1,43 @@
+"""The door for DVC and for a shell: `python -m tasks STAGE name=value ...` calls the stage of that name.
+
+A value is turned into what the stage's signature says; for a parameter record it is the YAML file that holds the
+record's section.
+"""
+
+import importlib
+import inspect
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import BadInput, KeelError
+from tasks.params import Section, load_section
+
+
+def call(argv: list[str]) -> Any:
+    """Run the stage named first with the `name=value` pairs after it."""
+    name, pairs = (argv[0] if argv else ""), [a.partition("=") for a in argv[1:]]
+    if not (Path(__file__).parent / f"{name}.py").is_file():
+        raise BadInput(f"there is no stage '{name}'; usage: python -m tasks STAGE name=value ...")
+    stage = getattr(importlib.import_module(f"tasks.{name}"), name)
+    signature = inspect.signature(stage.fn)
+    needed = {k for k, p in signature.parameters.items() if p.default is p.empty}
+    given = {key for key, _, _ in pairs}
+    if given - signature.parameters.keys() or needed - given:
+        raise BadInput(f"{name} takes {', '.join(signature.parameters)}; unknown: {sorted(given - signature.parameters.keys())}, missing: {sorted(needed - given)}")
+    return stage.fn(**{key: _convert(signature.parameters[key].annotation, value) for key, _, value in pairs})
+
+
+def _convert(annotation: Any, text: str) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return load_section(annotation, Path(text))
+    return annotation(text)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        call(sys.argv[1:])
+    except KeelError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

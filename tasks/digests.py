@@ -1,0 +1,82 @@
+"""Digests: what a file, a folder, the code and the environment were when a result was made."""
+
+import ast
+import hashlib
+import json
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+TASKS = Path(__file__).parent
+PLUMBING = frozenset({"errors", "digests", "stage", "params", "__init__", "__main__"})
+
+
+def sha256_text(text: str) -> str:
+    """The hexadecimal sha256 of a text in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """The hexadecimal sha256 of a file's bytes, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling for equal values: sorted keys, no spaces, no NaN (RFC 8785 in spirit)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
+
+
+def digest_of(path: Path) -> str:
+    """The digest of a file, or of a folder as the sorted list of its files' names and digests."""
+    if path.is_file():
+        return sha256_file(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    return sha256_text("\n".join(f"{sha256_file(p)}  {p.relative_to(path).as_posix()}" for p in files))
+
+
+def modules_behind(module: str) -> list[str]:
+    """The files under tasks/ whose code a module runs: itself and what it imports, plumbing left out.
+
+    Found by reading the import statements, so that `dvc.yaml` can be checked without running anything.
+    """
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        file = _file_of(name)
+        if name in seen or name in PLUMBING or file is None:
+            continue
+        seen.add(name)
+        todo += _imports(file)
+    return sorted(f"tasks/{_file_of(name).relative_to(TASKS).as_posix()}" for name in seen)  # type: ignore[union-attr]
+
+
+def digest_of_code(module: str) -> str:
+    """The digest of the source text of `modules_behind(module)`."""
+    files = modules_behind(module)
+    return sha256_text("\n".join(f"{sha256_file(TASKS.parent / f)}  {f}" for f in files))
+
+
+def digest_of_environment() -> str:
+    """The digest of the sorted list of installed distributions and their versions."""
+    return sha256_text("\n".join(sorted({f"{d.metadata['Name']}=={d.version}".lower() for d in distributions()})))
+
+
+def _file_of(name: str) -> Path | None:
+    base = TASKS / name.replace(".", "/")
+    for file in (base.with_suffix(".py"), base / "__init__.py"):
+        if file.is_file():
+            return file
+    return None
+
+
+def _imports(file: Path) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tasks":
+            rest = node.module.partition(".")[2]
+            names += [f"{rest}.{a.name}" if rest else a.name for a in node.names] + ([rest] if rest else [])
+        elif isinstance(node, ast.Import):
+            names += [a.name.partition(".")[2] for a in node.names if a.name.startswith("tasks.")]
+    return names

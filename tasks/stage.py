@@ -1,0 +1,84 @@
+"""A stage: one function from files to one folder, run by a flow or by DVC, and only when something changed.
+
+A stage writes into a fresh folder beside its output; that folder takes the output's place in one rename when the
+function returns, so a killed stage leaves the old output or none. `stage.json` in the output says what it was made
+from; while that still holds, the stage is not run again, whichever door asks.
+"""
+
+import functools
+import inspect
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel
+
+from tasks.digests import digest_of, digest_of_code
+from tasks.errors import BadInput
+
+STAMP = "stage.json"
+logger = logging.getLogger("tasks.stage")
+
+
+def stage(function: Callable[..., Any]) -> Task[..., Path]:
+    """Turn `function(inputs..., out)` into a Prefect task that returns `out`, and does nothing when nothing changed."""
+    name = function.__name__
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Path:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        values = dict(bound.arguments)
+        out = Path(values.pop("out"))
+        made_from = fingerprint(function, values)
+        if is_current(out, made_from):
+            logger.info("%s: unchanged, kept %s", name, out)
+            return out
+        started = time.perf_counter()
+        fresh = out.with_name(out.name + ".partial")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        function(**values, out=fresh)
+        made_from["outputs"] = _digests(fresh)
+        (fresh / STAMP).write_text(json.dumps(made_from, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        shutil.rmtree(out, ignore_errors=True)
+        fresh.rename(out)
+        logger.info("%s: done in %.1f s, wrote %s", name, time.perf_counter() - started, out)
+        return out
+
+    return task(run, name=name, cache_policy=NO_CACHE)
+
+
+def fingerprint(function: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
+    """What a stage's result depends on: its code, the content of its input files, and its parameters."""
+    inputs, params = {}, {}
+    for name, value in values.items():
+        if isinstance(value, Path):
+            if not value.exists():
+                raise BadInput(f"{function.__name__} needs {name}={value}, which does not exist; run the stage that writes it first")
+            inputs[name] = digest_of(value)
+        else:
+            params[name] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    code = digest_of_code(function.__module__.removeprefix("tasks."))
+    return {"stage": function.__name__, "code": code, "inputs": inputs, "params": params}
+
+
+def is_current(out: Path, made_from: dict[str, Any]) -> bool:
+    """Whether `out` was made from exactly this and has not been touched since."""
+    try:
+        stamp = json.loads((out / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    outputs = stamp.pop("outputs", None)
+    return stamp == json.loads(json.dumps(made_from)) and outputs == _digests(out)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != STAMP)
+    return {p.relative_to(folder).as_posix(): digest_of(p) for p in files}
