@@ -24,9 +24,11 @@ def call(argv: list[str]) -> Any:
     signature = inspect.signature(stage.fn)
     needed = {k for k, p in signature.parameters.items() if p.default is p.empty}
     given = {key for key, _, _ in pairs}
-    if given - signature.parameters.keys() or needed - given:
-        raise BadInput(f"{name} takes {', '.join(signature.parameters)}; unknown: {sorted(given - signature.parameters.keys())}, missing: {sorted(needed - given)}")
-    return stage.fn(**{key: _convert(signature.parameters[key].annotation, value) for key, _, value in pairs})
+    unknown, missing = sorted(given - signature.parameters.keys()), sorted(needed - given)
+    if unknown or missing:
+        raise BadInput(f"{name} takes {', '.join(signature.parameters)}; unknown: {unknown}, missing: {missing}")
+    values = {key: _convert(signature.parameters[key].annotation, value) for key, _, value in pairs}
+    return stage.fn(**values)
 
 
 def _convert(annotation: Any, text: str) -> Any:

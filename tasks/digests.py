@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 TASKS = Path(__file__).parent
-PLUMBING = frozenset({"errors", "digests", "stage", "params", "__init__", "__main__"})
+PLUMBING = frozenset({"errors", "digests", "stage", "params", "project", "__init__", "__main__"})
 
 
 def sha256_text(text: str) -> str:
@@ -18,7 +18,7 @@ def sha256_text(text: str) -> str:
 
 def sha256_file(path: Path) -> str:
     """The hexadecimal sha256 of a file's bytes, read in blocks."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

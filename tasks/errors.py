@@ -1,14 +1,14 @@
 """Every error that Keel raises on purpose. The message names the value, the place and the way out.
 
-    KeelError
-    |- BadInput            an argument, a path or a parameter is wrong
-    |  `- PlanInvalid      governance/plan.yaml (or a project's own plan) does not load
-    |- DataRejected        the data contract failed, or the data cannot be read at all
-    |  `- DirtyData        the data differs from the version that DVC has recorded
-    |- BackboneRefused     the catalogue's policy does not allow these weights
-    |- EvidenceMissing     a decision needs a file or a figure that is not there
-    |- DigestMismatch      a file is not the one that was recorded
-    `- RegistryTrouble     MLflow or the ledger is out of reach, or in a state that must not be built upon
+KeelError
+|- BadInput            an argument, a path or a parameter is wrong
+|  `- PlanInvalid      governance/plan.yaml (or a project's own plan) does not load
+|- DataRejected        the data contract failed, or the data cannot be read at all
+|  `- DirtyData        the data differs from the version that DVC has recorded
+|- BackboneRefused     the catalogue's policy does not allow these weights
+|- EvidenceMissing     a decision needs a file or a figure that is not there
+|- DigestMismatch      a file is not the one that was recorded
+`- RegistryTrouble     MLflow or the ledger is out of reach, or in a state that must not be built upon
 """
 
 

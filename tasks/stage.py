@@ -52,7 +52,7 @@ def stage(function: Callable[..., Any]) -> Task[..., Path]:
         logger.info("%s: done in %.1f s, wrote %s", name, time.perf_counter() - started, out)
         return out
 
-    return task(run, name=name, cache_policy=NO_CACHE)
+    return task(name=name, cache_policy=NO_CACHE)(run)
 
 
 def fingerprint(function: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +61,9 @@ def fingerprint(function: Callable[..., Any], values: dict[str, Any]) -> dict[st
     for name, value in values.items():
         if isinstance(value, Path):
             if not value.exists():
-                raise BadInput(f"{function.__name__} needs {name}={value}, which does not exist; run the stage that writes it first")
+                raise BadInput(
+                    f"{function.__name__} needs {name}={value}, which does not exist; run the stage that writes it first"
+                )
             inputs[name] = digest_of(value)
         else:
             params[name] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value

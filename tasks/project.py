@@ -1,0 +1,54 @@
+"""A project: everything that belongs to one data set, in one file, `governance/projects/<name>.yaml`."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.errors import BadInput
+
+
+class Mirror(BaseModel):
+    """Which images mirror the place of deployment: kept out of training, judged on their own.
+
+    `column` and `values` pick rows by a metadata column (another device, another site); `latest` takes that share of
+    the images, the newest by `captured_at`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    column: str | None = None
+    values: list[str] = []
+    latest: float | None = Field(default=None, gt=0, lt=1)
+
+
+class Project(BaseModel):
+    """One data set's own facts. Columns are those of its metadata.csv."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    data: Path
+    plan: Path = Path("governance/plan.yaml")
+    classes: list[str] | None = None  # None: the labels found in the data
+    group: str | None = None  # rows that share it never lie in two splits
+    unit: str | None = None  # the thing photographed; rows that share it are resampled together
+    split: str | None = None  # a column that already says which split a row belongs to
+    slices: list[str] = []
+    mirror: Mirror | None = None
+    not_applicable: dict[str, str] = {}  # criterion of the plan -> why it cannot apply here
+    params: dict[str, dict[str, Any]] = {}  # overrides of params.yaml, by section
+
+
+def load_project(path: Path) -> Project:
+    """Read and check a project file; errors name the file and the key."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"cannot read the project file {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is not valid YAML: {error}") from error
+    try:
+        return Project.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
+        raise BadInput(f"{path}: {problems}; the keys are {', '.join(Project.model_fields)}") from error
