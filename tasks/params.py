@@ -1,10 +1,10 @@
 """The knobs of params.yaml, one record for each stage; an unknown key or a wrong type is an error that names it."""
 
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import BadInput
 
@@ -37,3 +37,52 @@ def load_section(record: type[S], path: Path, overrides: dict[str, Any] | None =
 
 
 # One record for each stage below.
+
+
+class SplitParams(Section):
+    """How groups are dealt out to the splits. Shares are of the images outside the mirror."""
+
+    section: ClassVar[str] = "split"
+    train: float = Field(gt=0, lt=1)
+    validation: float = Field(gt=0, lt=1)
+    calibration: float = Field(gt=0, lt=1)
+    test: float = Field(gt=0, lt=1)
+    seed: int
+
+
+class Phase(BaseModel):
+    """One step of gradual unfreezing: what is open, for at most how long, at which share of the learning rate."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    open: Literal["head", "all"] | int
+    epochs: int = Field(gt=0)
+    rate: float = Field(gt=0)
+
+
+class Augmentation(BaseModel):
+    """How far a training image may be moved, either way; 0 switches an ingredient off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    turn: float = Field(default=8, ge=0, le=180)  # degrees
+    shift: float = Field(default=0.05, ge=0, lt=1)  # share of the side
+    scale: float = Field(default=0.08, ge=0, lt=1)  # share of the size
+
+
+class FinetuneParams(Section):
+    """Fine-tuning from the backbone, and the same network from scratch at the same budget of epochs."""
+
+    section: ClassVar[str] = "finetune"
+    seed: int
+    image_size: int = Field(ge=16)
+    batch_size: int = Field(gt=0)
+    phases: list[Phase] = Field(min_length=1)
+    rates: list[float] = Field(min_length=1)
+    scratch_rates: list[float] = Field(min_length=1)
+    layer_decay: float = Field(gt=0, le=1)
+    weight_decay: float = Field(ge=0)
+    label_smoothing: float = Field(ge=0, lt=1)
+    warmup_steps: int = Field(ge=0)
+    patience: int = Field(gt=0)
+    augmentation: Augmentation
+    accelerator: str = "auto"
+    devices: int = 1

@@ -1,7 +1,7 @@
 """A project: everything that belongs to one data set, in one file, `governance/projects/<name>.yaml`."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError

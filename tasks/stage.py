@@ -62,7 +62,7 @@ def fingerprint(function: Callable[..., Any], values: dict[str, Any]) -> dict[st
         if isinstance(value, Path):
             if not value.exists():
                 raise BadInput(
-                    f"{function.__name__} needs {name}={value}, which does not exist; run the stage that writes it first"
+                    f"{function.__name__} needs {name}={value}, which is not there; run the stage that writes it first"
                 )
             inputs[name] = digest_of(value)
         else:

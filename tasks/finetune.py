@@ -1,0 +1,166 @@
+"""Fine-tune the chosen backbone by gradual unfreezing, or train the same network from scratch at the same budget.
+
+Either way every learning rate of a grid is tried in full, and the one with the lowest validation loss is the model:
+a scratch baseline with somebody else's learning rate would make any transfer look good. The temperature that
+calibrates the probabilities (Guo et al. 2017, section 4.2) is fitted on the calibration split.
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from scipy.optimize import minimize_scalar
+from torch import nn
+from torch.nn import functional as F
+
+from tasks.backbones import create_backbone
+from tasks.digests import digest_of_code, digest_of_environment, sha256_file
+from tasks.learner import Batches, GradualUnfreezing, Learner
+from tasks.params import FinetuneParams, Phase
+from tasks.pixels import load_pixels
+from tasks.scorer import FACTS, WEIGHTS, normalise
+from tasks.stage import stage
+
+logger = logging.getLogger("tasks.finetune")
+Tensors = dict[str, tuple[torch.Tensor, torch.Tensor]]  # split -> uint8 images (N, 3, S, S), int64 targets (N,)
+
+
+@stage
+def finetune(data: Path, manifest: Path, backbone: Path, params: FinetuneParams, out: Path) -> None:
+    """Write the fine-tuned model: model.safetensors, model.json, curves.csv."""
+    train_model(data, manifest, backbone, backbone / "backbone.safetensors", params, out)
+
+
+def train_model(
+    data: Path, manifest: Path, backbone: Path, weights: Path | None, params: FinetuneParams, out: Path
+) -> None:
+    """Train once for every rate of the grid and write the best; `weights` None means from scratch."""
+    table = pd.read_parquet(manifest / "manifest.parquet")
+    passport = json.loads((backbone / "passport.json").read_text(encoding="utf-8"))
+    classes = sorted(table["label"].unique())
+    tensors = load_tensors(data, table, classes, params.image_size)
+    phases = params.phases if weights else [Phase(open="all", epochs=sum(p.epochs for p in params.phases), rate=1)]
+    runs = [
+        train(passport, weights, rate, phases, params, tensors, len(classes))
+        for rate in (params.rates if weights else params.scratch_rates)
+    ]
+    best = min(runs, key=lambda run: run["loss"])
+    facts = {
+        "architecture": passport["architecture"],
+        "backbone": passport["name"] if weights else "none: random weights",
+        "classes": classes,
+        "image_size": params.image_size,
+        "mean": passport["mean"],
+        "std": passport["std"],
+        "rate": best["rate"],
+        "validation_loss": best["loss"],
+        "temperature": fit_temperature(best["net"], passport, *tensors["calibration"]),
+        "seed": params.seed,
+        "train_images": len(tensors["train"][1]),
+        "digests": {
+            "manifest": sha256_file(manifest / "manifest.parquet"),
+            "backbone": sha256_file(weights) if weights else "",
+            "code": digest_of_code("finetune"),
+            "environment": digest_of_environment(),
+        },
+    }
+    save_file({k: v.contiguous() for k, v in best["net"].state_dict().items()}, out / WEIGHTS)
+    (out / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    pd.concat([run["curve"] for run in runs]).to_csv(out / "curves.csv", index=False, lineterminator="\n")
+    logger.info("chose learning rate %g of %s by validation loss", best["rate"], [run["rate"] for run in runs])
+
+
+def load_tensors(data: Path, table: pd.DataFrame, classes: list[str], size: int) -> Tensors:
+    """Images and targets of the splits that training may see."""
+    tensors = {}
+    for split in ("train", "validation", "calibration"):
+        part = table[table["split"] == split]
+        targets = torch.tensor([classes.index(label) for label in part["label"]])
+        tensors[split] = (load_pixels(data, part, size), targets)
+    return tensors
+
+
+def train(
+    passport: dict[str, Any],
+    weights: Path | None,
+    rate: float,
+    phases: list[Phase],
+    params: FinetuneParams,
+    tensors: Tensors,
+    count: int,
+) -> dict[str, Any]:
+    """One full run at one learning rate: the network with its best weights, its loss and its curve."""
+    logger.info("training %s at rate %g", "from the backbone" if weights else "from scratch", rate)
+    with seeded(params.seed):
+        net = create_backbone(passport["architecture"], weights, count)
+        learner = Learner(net, passport, rate, params, params.seed)
+        batches = Batches(*tensors["train"], params.batch_size, params.seed)
+        unfreezing = GradualUnfreezing(phases, params.patience, params.warmup_steps, len(batches))
+        trainer = L.Trainer(
+            max_epochs=sum(p.epochs for p in phases),
+            accelerator=params.accelerator,
+            devices=params.devices,
+            callbacks=[unfreezing, Progress()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(learner, batches.loader(), Batches(*tensors["validation"], 256, None).loader())
+    return {
+        "net": net.cpu().eval(),
+        "rate": rate,
+        "loss": unfreezing.best_loss,
+        "curve": pd.DataFrame(unfreezing.curve).assign(rate=rate),
+    }
+
+
+class Progress(L.Callback):
+    """A line every few epochs."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Say where the run stands, about eight times a run."""
+        every = max(1, (trainer.max_epochs or 8) // 8)
+        if (trainer.current_epoch + 1) % every == 0:
+            curve = next(c.curve for c in trainer.callbacks if isinstance(c, GradualUnfreezing))  # type: ignore[attr-defined]
+            last = curve[-1] if curve else {}
+            logger.info(
+                "epoch %d of %s: validation loss %.4f, accuracy %.3f",
+                *(trainer.current_epoch + 1, trainer.max_epochs),
+                *(last.get("validation_loss", float("nan")), last.get("validation_accuracy", float("nan"))),
+            )
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Everything random inside depends on `seed` alone; the caller's generators are put back. Lightning is quiet."""
+    chatty = logging.getLogger("lightning.pytorch")
+    level = chatty.level
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        chatty.setLevel(logging.WARNING)
+        torch.manual_seed(seed)
+        yield
+    chatty.setLevel(level)
+
+
+def fit_temperature(net: nn.Module, passport: dict[str, Any], pixels: torch.Tensor, targets: torch.Tensor) -> float:
+    """The temperature, from 0.05 to 20, at which the calibration split's negative log-likelihood is lowest."""
+    with torch.inference_mode():
+        batches = [net(normalise(b, passport["mean"], passport["std"])) for b in pixels.split(256)]
+    logits = torch.cat(batches).double()
+
+    def loss(log_temperature: float) -> float:
+        return float(F.cross_entropy(logits / torch.tensor(log_temperature).exp(), targets))
+
+    found = minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4})
+    return float(torch.tensor(found.x).exp())

@@ -1,0 +1,123 @@
+"""Deal the images out to train, validation, calibration, test and the deployment mirror: the manifest.
+
+Rows that share the project's group (a subject, a patient, a site) stay together; classes are kept in proportion; the
+same data, project and seed give the same split. The mirror is set apart first and is never trained on.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tasks.contracts import raise_if_rejected, run_contract
+from tasks.digests import sha256_text
+from tasks.errors import BadInput, DataRejected
+from tasks.params import SplitParams
+from tasks.project import Mirror, Project, load_project
+from tasks.stage import stage
+
+SPLITS = ("train", "validation", "calibration", "test")
+MIRROR = "mirror"
+SLICE = "slice_"
+OPTIONAL = ("captured_at", "source", "licence", "consent")
+logger = logging.getLogger("tasks.split")
+
+
+@stage
+def split(images: Path, project: Path, params: SplitParams, out: Path) -> None:
+    """Write manifest.parquet; raise DataRejected when the split contract fails."""
+    about = load_project(project)
+    manifest = make_manifest(pd.read_parquet(images / "images.parquet"), about, params)
+    counts = manifest["split"].value_counts().to_dict()
+    logger.info("split into %s", ", ".join(f"{name} {count}" for name, count in counts.items()))
+    frame = manifest.assign(
+        groups_splits=manifest.groupby("group")["split"].transform("nunique"),
+        sha256_splits=manifest.groupby("sha256")["split"].transform("nunique"),
+    )
+    raise_if_rejected(run_contract("split", frame, {"splits": [*SPLITS, MIRROR]}, Path("great_expectations")))
+    manifest.to_parquet(out / "manifest.parquet", index=False)
+
+
+def make_manifest(images: pd.DataFrame, project: Project, params: SplitParams) -> pd.DataFrame:
+    """The manifest of all images, in the order of their paths."""
+    images = images.sort_values("path").reset_index(drop=True)
+    for key, column in _columns_named(project):
+        if column not in images:
+            raise BadInput(f"project {project.name}: {key} names column '{column}', which metadata.csv does not have")
+    manifest = pd.DataFrame({"image_id": images["path"], "path": images["path"], "label": images["label"]})
+    manifest["group"] = images[project.group] if project.group else images["path"]
+    manifest["unit"] = images[project.unit] if project.unit else images["path"]
+    manifest["split"] = _assign(images, manifest, project, params)
+    for column in ("sha256", "width", "height"):
+        manifest[column] = images[column]
+    for column in OPTIONAL:
+        manifest[column] = images[column].fillna("").astype(str) if column in images else ""
+    for column in project.slices:
+        manifest[SLICE + column] = images[column].fillna("").astype(str)
+    return manifest
+
+
+def _columns_named(project: Project) -> list[tuple[str, str]]:
+    mirror = project.mirror or Mirror()
+    named = [("group", project.group), ("unit", project.unit), ("split", project.split), ("mirror", mirror.column)]
+    if mirror.latest:
+        named.append(("mirror.latest", "captured_at"))
+    return [(key, column) for key, column in [*named, *(("slices", s) for s in project.slices)] if column]
+
+
+def _assign(images: pd.DataFrame, manifest: pd.DataFrame, project: Project, params: SplitParams) -> pd.Series:
+    if project.split:
+        return images[project.split].astype(str)
+    mirrored = _mirrored(images, manifest["group"], project)
+    _refuse_straddling(manifest["group"], mirrored, project)
+    shares = np.array([params.train, params.validation, params.calibration, params.test])
+    if abs(shares.sum() - 1) > 1e-9:
+        raise BadInput(f"params.yaml, section split: the shares add up to {shares.sum():g}; they must add up to 1")
+    dealt = deal(manifest.loc[~mirrored, ["group", "label"]], shares, params.seed)
+    return manifest["group"].map(dealt).mask(mirrored, MIRROR)
+
+
+def _mirrored(images: pd.DataFrame, group: pd.Series, project: Project) -> pd.Series:
+    mirror = project.mirror
+    if mirror is None:
+        return pd.Series(False, index=images.index)
+    if mirror.latest:
+        newest = images["captured_at"].groupby(group).transform("max")
+        return newest.rank(method="min", pct=True) > 1 - mirror.latest
+    found = images[mirror.column].astype(str).isin(mirror.values)
+    if not found.any():
+        raise BadInput(
+            f"project {project.name}: no image has {mirror.column} in {mirror.values}; "
+            f"the column holds {sorted(images[mirror.column].astype(str).unique())[:10]}"
+        )
+    return found
+
+
+def _refuse_straddling(group: pd.Series, mirrored: pd.Series, project: Project) -> None:
+    both = sorted(set(group[mirrored]) & set(group[~mirrored]))
+    if both:
+        raise DataRejected(
+            f"{len(both)} values of '{project.group}' lie in the mirror and outside it, the first is {both[0]}; "
+            f"choose a mirror that keeps each whole, or correct the column, in the project file of {project.name}"
+        )
+
+
+def deal(rows: pd.DataFrame, shares: np.ndarray, seed: int) -> dict[str, str]:
+    """Group -> split, for rows with columns group and label.
+
+    Greedy: the largest groups first (equal ones in an order drawn from the seed), each to the split where it brings
+    the counts of its classes nearest to their shares, by the chi-squared distance.
+    """
+    counts = pd.crosstab(rows["group"], rows["label"])
+    order = sorted(counts.index, key=lambda g: (-int(counts.loc[g].sum()), sha256_text(f"{seed}:{g}")))
+    table = counts.loc[order].to_numpy(dtype=float)
+    wanted = np.maximum(np.outer(shares, table.sum(axis=0)), 1e-9)  # (splits, classes)
+    have = np.zeros_like(wanted)
+    dealt = {}
+    for name, row in zip(order, table, strict=True):
+        growth = ((have + row - wanted) ** 2 - (have - wanted) ** 2) / wanted
+        chosen = int(growth.sum(axis=1).argmin())
+        have[chosen] += row
+        dealt[name] = SPLITS[chosen]
+    return dealt
