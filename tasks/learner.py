@@ -104,20 +104,21 @@ class GradualUnfreezing(L.Callback):
     def __init__(self, phases: list[Phase], patience: int, warmup: int, steps_per_epoch: int) -> None:
         self.phases, self.patience, self.warmup, self.steps_per_epoch = phases, patience, warmup, steps_per_epoch
         self.phase, self.epoch, self.step = 0, 0, 0  # the epoch and step within the phase
-        self.best_loss, self.best_epoch, self.best_weights = math.inf, 0, {}  # type: ignore[var-annotated]
+        self.best_loss, self.best_epoch = math.inf, 0
+        self.best_weights: dict[str, torch.Tensor] = {}
         self.opened: set[str] = set()
         self.frozen = ""
         self.curve: list[dict[str, Any]] = []
 
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """Begin the first phase."""
         self._begin(module)
 
-    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
         """Put every module into the mode that its phase asks for."""
-        set_open(module.net, self.opened)  # type: ignore[arg-type]
+        set_open(module.net, self.opened)
 
-    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Batch, index: int) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: Batch, index: int) -> None:
         """rate = head rate x phase factor x stage factor x shape of the phase."""
         phase = self.phases[self.phase]
         height = module.rate * phase.rate * shape(self.step, self.warmup, phase.epochs * self.steps_per_epoch)
@@ -125,9 +126,9 @@ class GradualUnfreezing(L.Callback):
             group["lr"] = height * group["factor"]
         self.step += 1
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
         """Note the epoch, keep the weights if they are the best so far, and end the phase when it is over."""
-        loss, right, train = module.collect("validation"), module.collect("right"), module.collect("train")  # type: ignore[operator]
+        loss, right, train = module.collect("validation"), module.collect("right"), module.collect("train")
         self.epoch += 1
         phase = self.phases[self.phase]
         self.curve.append(
@@ -136,21 +137,21 @@ class GradualUnfreezing(L.Callback):
         )
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, self.epoch
-            self.best_weights = copy.deepcopy(module.net.state_dict())  # type: ignore[union-attr]
+            self.best_weights = copy.deepcopy(module.net.state_dict())
         if self.epoch >= phase.epochs or self.epoch - self.best_epoch >= self.patience:
             self._end(trainer, module)
 
-    def _begin(self, module: L.LightningModule) -> None:
-        self.opened = open_names(module.net, self.phases[self.phase].open)  # type: ignore[arg-type]
-        self.frozen = frozen_digest(module.net, self.opened)  # type: ignore[arg-type]
+    def _begin(self, module: Any) -> None:
+        self.opened = open_names(module.net, self.phases[self.phase].open)
+        self.frozen = frozen_digest(module.net, self.opened)
         self.epoch, self.step, self.best_epoch = 0, 0, 0
 
-    def _end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if frozen_digest(module.net, self.opened) != self.frozen:  # type: ignore[arg-type]
+    def _end(self, trainer: L.Trainer, module: Any) -> None:
+        if frozen_digest(module.net, self.opened) != self.frozen:
             name = f"phase {self.phase + 1} (open: {self.phases[self.phase].open})"
             raise FrozenMoved(f"{name} changed tensors that it holds frozen; the run is stopped and nothing is kept")
         if self.best_weights:
-            module.net.load_state_dict(self.best_weights)  # type: ignore[union-attr]
+            module.net.load_state_dict(self.best_weights)
         logger.info(
             "phase %d (open: %s) ended after %d epochs, lowest validation loss %.4f; frozen tensors are unchanged",
             *(self.phase + 1, self.phases[self.phase].open, self.epoch, self.best_loss),

@@ -39,19 +39,10 @@ NIGHTS = (
 )
 IMAGES_A_NIGHT = 40
 SEED = 20260601
-COLUMNS = [
-    "file_name",
-    "label",
-    "subject",
-    "captured_at",
-    "source",
-    "consent",
-    "licence",
-    "condition",
-    "stroke",
-    "slant",
-    "scan",
-]
+COLUMNS = (
+    *("file_name", "label", "subject", "captured_at", "source", "consent", "licence"),
+    *("condition", "stroke", "slant", "scan"),
+)
 ATTRIBUTION = """\
 # The bundled sample
 
@@ -156,8 +147,10 @@ def enlarge(ink: np.ndarray) -> Scan:
 def rescan(scan: Scan, random: np.random.Generator) -> Scan:
     """The same paper laid in again: up to 3 degrees, 2 pixels and 8 grey levels off, with a trace of sensor noise."""
     image = Image.fromarray(scan.round().astype(np.uint8))
-    shift = tuple(int(s) for s in random.integers(-2, 3, 2))
-    turned = image.rotate(float(random.uniform(-3, 3)), Image.Resampling.BICUBIC, translate=shift, fillcolor=240)
+    across, down = random.integers(-2, 3, 2)
+    turned = image.rotate(
+        float(random.uniform(-3, 3)), Image.Resampling.BICUBIC, translate=(int(across), int(down)), fillcolor=240
+    )
     lit = np.asarray(turned, dtype=np.float32) + random.uniform(-8, 8) + random.normal(0, 3, scan.shape)
     return np.clip(lit, 0, 255).astype(np.float32)
 
@@ -168,7 +161,7 @@ def stroke_of(ink: np.ndarray) -> str:
 
 
 def slant_of(ink: np.ndarray) -> str:
-    """Left, upright or right, by the shear that second moments of the ink show, as in deslanting of digits; cuts near the terciles."""
+    """Left, upright or right, by the shear that the second moments of the ink show; cuts near the terciles."""
     rows, columns = np.mgrid[0:8, 0:8]
     total = ink.sum()
     y, x = rows - (rows * ink).sum() / total, columns - (columns * ink).sum() / total

@@ -43,7 +43,7 @@ class Scorer:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.net = timm.create_model(self.facts["architecture"], pretrained=False, num_classes=len(self.classes))
         self.net.load_state_dict(load_file(folder / WEIGHTS))
-        self.net.to(self.device, memory_format=torch.channels_last).eval()
+        self.net.to(self.device).to(memory_format=torch.channels_last).eval()
 
     def probabilities(self, pixels: torch.Tensor) -> np.ndarray:
         """uint8 (N, 3, S, S) -> calibrated probabilities, float64 (N, K), rows summing to 1."""

@@ -24,13 +24,13 @@ def stage_groups(net: nn.Module) -> list[list[str]]:
     tensors = [*net.named_parameters(), *net.named_buffers()]
     head = {name for name, _ in tensors if any(name.startswith(f"{m}.") for m in head_modules(net))}
     body = [(name, tensor) for name, tensor in tensors if name not in head]
-    groups = group_with_matcher(body, net.group_matcher(coarse=True))  # type: ignore[operator]
+    groups = group_with_matcher(iter(body), net.group_matcher(coarse=True))  # type: ignore[operator]
     return [list(names) for _, names in sorted(groups.items())] + [sorted(head)]
 
 
 def head_modules(net: nn.Module) -> list[str]:
     """The names of the classifier's modules, as timm's configuration gives them."""
-    classifier = net.pretrained_cfg["classifier"]  # type: ignore[index,call-overload]
+    classifier = net.pretrained_cfg["classifier"]  # type: ignore[index]
     return [classifier] if isinstance(classifier, str) else list(classifier)
 
 

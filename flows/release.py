@@ -1,0 +1,186 @@
+"""Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
+
+check data -> split -> choose backbone -> fine-tune (and the from-scratch baseline) -> predict -> evaluate -> judge ->
+card -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there.
+"""
+
+import datetime as dt
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.backbones import admit, load_catalogue
+from tasks.check_data import check_data
+from tasks.choose_backbone import choose_backbone
+from tasks.data_version import DataVersion, data_version
+from tasks.errors import BadInput
+from tasks.evaluate import evaluate
+from tasks.finetune import finetune
+from tasks.finetune_scratch import finetune_scratch
+from tasks.judge import judge
+from tasks.ledger import Entry
+from tasks.lock_stages import lock_stages
+from tasks.params import (
+    CheckDataParams,
+    ChooseBackboneParams,
+    EvaluateParams,
+    FinetuneParams,
+    S,
+    Section,
+    SplitParams,
+    load_section,
+)
+from tasks.predict import predict
+from tasks.project import Project, load_project
+from tasks.promote import promote
+from tasks.record import record
+from tasks.register import register
+from tasks.registry import Registry
+from tasks.settings import prepare_environment
+from tasks.split import split
+from tasks.verdict import read_verdict
+from tasks.write_card import write_card
+
+PARAMS = Path("params.yaml")
+CATALOGUE = Path("governance/backbones.yaml")
+BACKBONES = Path("backbones")
+PROJECTS = Path("governance/projects")
+RUNS = Path("runs")
+SECTIONS: tuple[type[Section], ...] = (
+    CheckDataParams,
+    SplitParams,
+    ChooseBackboneParams,
+    FinetuneParams,
+    EvaluateParams,
+)
+logger = logging.getLogger("flows.release")
+
+
+@dataclass(frozen=True)
+class Released:
+    """What a release came to; `version` is None when nothing was promoted."""
+
+    project: str
+    verdict: str
+    sentence: str
+    criteria: list[str]
+    decision: int
+    version: str | None
+    card: Path
+
+
+@flow(name="release", validate_parameters=False)
+def release(project: str = "digits", allow_dirty: bool = False) -> Released:
+    """Judge a model on the project's data as it is now, and promote it when the plan says PASS."""
+    chosen = prepare_environment()
+    about = load_project(PROJECTS / f"{project}.yaml")
+    run = RUNS / about.name
+    with one_at_a_time(about.name, chosen.state):
+        data = identify_data(about.data, allow_dirty)
+        admit_backbone(about)
+        make_verdict(about, run)
+        verdict = read_verdict(run / "verdict/verdict.json")
+        registry = Registry(about.name, chosen)
+        decision = record(registry, run, data, all_params(about))
+        version = None
+        if verdict.overall == "PASS":
+            version = register(registry, run / "model", decision.body["run"], version_tags(decision, data))
+            promote(registry, version, about.data, run / "split", run / "predictions")
+        lock_stages(about.name)
+    criteria = [judgement.sentence for judgement in verdict.judgements]
+    card = run / "card/card.html"
+    return Released(about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, card)
+
+
+def make_verdict(about: Project, run: Path) -> None:
+    """The reproducible half, stage by stage; dvc.yaml holds the same stages with the same files."""
+    file, data = PROJECTS / f"{about.name}.yaml", about.data
+    images = check_data(data=data, project=file, params=knobs(CheckDataParams, about), out=run / "check_data")
+    manifest = split(images=images, project=file, params=knobs(SplitParams, about), out=run / "split")
+    backbone = choose_backbone(
+        catalogue=CATALOGUE, weights=BACKBONES, params=knobs(ChooseBackboneParams, about), out=run / "backbone"
+    )
+    training = {"data": data, "manifest": manifest, "backbone": backbone, "params": knobs(FinetuneParams, about)}
+    model = finetune(**training, out=run / "model")
+    scratch = finetune_scratch(**training, out=run / "scratch")
+    predictions = predict(data=data, manifest=manifest, model=model, out=run / "predictions")
+    baseline = predict(data=data, manifest=manifest, model=scratch, out=run / "scratch_predictions")
+    report = evaluate(
+        predictions=predictions,
+        scratch_predictions=baseline,
+        manifest=manifest,
+        params=knobs(EvaluateParams, about),
+        out=run / "report",
+    )
+    verdict = judge(report=report, plan=about.plan, project=file, model=model, out=run / "verdict")
+    write_card(
+        verdict=verdict,
+        report=report,
+        manifest=manifest,
+        data=data,
+        predictions=predictions,
+        model=model,
+        scratch=scratch,
+        backbone=backbone,
+        out=run / "card",
+    )
+
+
+@task(cache_policy=NO_CACHE)
+def identify_data(data: Path, allow_dirty: bool) -> DataVersion:
+    """Which data this is; changed files under DVC stop the flow here."""
+    if not data.is_dir():
+        raise BadInput(f"the data folder {data} is not there; `dvc pull` fetches the bundled one")
+    version = data_version(data, allow_dirty)
+    logger.info("%s", version.sentence())
+    return version
+
+
+@task(cache_policy=NO_CACHE)
+def admit_backbone(about: Project) -> None:
+    """The catalogue's policy as of today: a review can fall due while every stage stays unchanged."""
+    admit(knobs(ChooseBackboneParams, about).name, load_catalogue(CATALOGUE), dt.date.today())
+
+
+def knobs(record_type: type[S], about: Project) -> S:
+    """A stage's parameters: params.yaml with the project's overrides."""
+    unknown = set(about.params) - {section.section for section in SECTIONS}
+    if unknown:
+        known = ", ".join(section.section for section in SECTIONS)
+        raise BadInput(f"project {about.name}: params has no section {sorted(unknown)}; the sections are {known}")
+    return load_section(record_type, PARAMS, about.params.get(record_type.section))
+
+
+def all_params(about: Project) -> dict[str, Any]:
+    """Every section in force, for the record."""
+    return {section.section: knobs(section, about).model_dump(mode="json") for section in SECTIONS}
+
+
+def version_tags(decision: Entry, data: DataVersion) -> dict[str, str]:
+    """What a registered version says about itself."""
+    return {
+        "verdict": decision.body["verdict"],
+        "decision": str(decision.number),
+        "decision_hash": decision.hash,
+        "data_version": data.digest,
+        "data_versioned": str(data.versioned and not data.dirty).lower(),
+        "plan": decision.body["evidence"]["plan"],
+    }
+
+
+@contextmanager
+def one_at_a_time(project: str, state: Path) -> Iterator[None]:
+    """Hold the project's release lock; it falls with the process that holds it."""
+    lock = FileLock(state / f"{project}.release.lock")
+    try:
+        with lock.acquire(timeout=1):
+            yield
+    except Timeout as error:
+        raise BadInput(f"a release of {project} is running already (it holds {lock.lock_file}); wait for it") from error

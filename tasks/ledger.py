@@ -1,0 +1,156 @@
+"""The ledger: every decision, registration, promotion and repair, in order, for good.
+
+One append-only table. Each entry carries the hash of the one before it, so that an edited, removed or reordered row
+breaks the chain (Haber & Stornetta 1991, section 5.1); the database itself refuses UPDATE and DELETE. It is also the
+write-ahead journal of the registry: an `intent` is written before anything moves, and a later entry (`done`, `undone`,
+`decision`) names it.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import DDL, Column, Engine, Integer, MetaData, String, Table, Text, create_engine, event, select
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from tasks.digests import canonical_json, sha256_text
+from tasks.errors import RegistryTrouble
+
+GENESIS = "0" * 64
+metadata = MetaData()
+entries = Table(
+    "ledger",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", String(32), nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("project", String(80), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("previous", String(64), nullable=False, unique=True),  # two entries cannot follow the same one
+    Column("hash", String(64), nullable=False, unique=True),
+)
+for verb in ("UPDATE", "DELETE"):
+    refuse = f"CREATE TRIGGER IF NOT EXISTS ledger_no_{verb.lower()} BEFORE {verb} ON ledger BEGIN "
+    refuse += "SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+    event.listen(entries, "after_create", DDL(refuse).execute_if(dialect="sqlite"))
+    rule = f"CREATE RULE ledger_no_{verb.lower()} AS ON {verb} TO ledger DO INSTEAD NOTHING"
+    event.listen(entries, "after_create", DDL(rule).execute_if(dialect="postgresql"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger. `hash` covers all the other fields."""
+
+    number: int
+    at: str
+    kind: str
+    project: str
+    body: dict[str, Any]
+    previous: str
+    hash: str
+
+    def expected_hash(self) -> str:
+        """What `hash` must be."""
+        return _hash(self.number, self.at, self.kind, self.project, canonical_json(self.body), self.previous)
+
+
+class Ledger:
+    """The ledger behind a SQLAlchemy URL; the table is made on first use."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.engine = _engine(url)
+            metadata.create_all(self.engine)
+        except (SQLAlchemyError, OSError) as error:
+            raise _trouble(error, url) from error
+        self.url = url
+
+    def append(self, kind: str, project: str, body: dict[str, Any]) -> Entry:
+        """Add one entry at the end; concurrent writers queue up behind each other."""
+        try:
+            with self.engine.begin() as connection:
+                last = _last(connection)
+                number, previous = (last.number + 1, last.hash) if last else (1, GENESIS)
+                at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+                content = canonical_json(body)
+                hash_ = _hash(number, at, kind, project, content, previous)
+                row = {"number": number, "at": at, "kind": kind, "project": project}
+                connection.execute(entries.insert().values(**row, body=content, previous=previous, hash=hash_))
+        except SQLAlchemyError as error:
+            raise _trouble(error, self.url) from error
+        return Entry(number, at, kind, project, json.loads(content), previous, hash_)
+
+    def read(self, project: str | None = None, kind: str | None = None) -> list[Entry]:
+        """The entries, oldest first, of one project or kind if asked."""
+        query = select(entries).order_by(entries.c.number)
+        if project is not None:
+            query = query.where(entries.c.project == project)
+        if kind is not None:
+            query = query.where(entries.c.kind == kind)
+        try:
+            with self.engine.connect() as connection:
+                return [_entry(row) for row in connection.execute(query)]
+        except SQLAlchemyError as error:
+            raise _trouble(error, self.url) from error
+
+    def open_intents(self, project: str) -> list[Entry]:
+        """Intents that nothing has closed, newest first: what a killed process left behind."""
+        all_entries = self.read(project)
+        closed = {e.body["intent"] for e in all_entries if "intent" in e.body}
+        return [e for e in reversed(all_entries) if e.kind == "intent" and e.number not in closed]
+
+    def faults(self) -> Iterator[str]:
+        """Walk the chain; one sentence for each place where it does not hold."""
+        previous, number = GENESIS, 0
+        for entry in self.read():
+            number += 1
+            if entry.number != number:
+                yield f"entry {number} is missing: the next one is {entry.number}"
+                number = entry.number
+            if entry.previous != previous:
+                yield f"entry {entry.number} does not follow the one before it"
+            if entry.expected_hash() != entry.hash:
+                yield f"entry {entry.number} ({entry.kind}, {entry.at}) was changed after it was written"
+            previous = entry.hash
+
+
+def _hash(number: int, at: str, kind: str, project: str, content: str, previous: str) -> str:
+    return sha256_text("\n".join((str(number), at, kind, project, content, previous)))
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, isolation_level="SERIALIZABLE")
+    engine = create_engine(parsed, connect_args={"timeout": 20})
+
+    @event.listens_for(engine, "connect")
+    def _manual(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # pysqlite must not begin on its own: see `_immediate`
+
+    @event.listens_for(engine, "begin")
+    def _immediate(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # take the write lock first, or two writers read the same end
+
+    return engine
+
+
+def _last(connection: Connection) -> Entry | None:
+    row = connection.execute(select(entries).order_by(entries.c.number.desc()).limit(1)).first()
+    return _entry(row) if row else None
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(row.number, row.at, row.kind, row.project, json.loads(row.body), row.previous, row.hash)
+
+
+def _trouble(error: Exception, url: str) -> RegistryTrouble:
+    cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    return RegistryTrouble(f"the ledger at {_shown(url)} does not answer: {cause}; set KEEL_LEDGER_URL or mend it")
+
+
+def _shown(url: str) -> str:
+    return make_url(url).render_as_string(hide_password=True)

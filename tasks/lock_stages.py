@@ -1,0 +1,26 @@
+"""Tell DVC that the flow ran its stages: dvc.lock then holds what `dvc repro` would have written, and repro rests."""
+
+import logging
+from pathlib import Path
+
+import yaml
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+logger = logging.getLogger("tasks.lock_stages")
+
+
+@task(cache_policy=NO_CACHE)
+def lock_stages(project: str, pipeline: Path = Path("dvc.yaml")) -> None:
+    """Commit to DVC those stages of `pipeline` that write under runs/<project>/ and have changed; may be none."""
+    stages = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"]
+    names = [name for name, stage in stages.items() if f"out=runs/{project}/" in stage["cmd"]]
+    if not names or not Path(".dvc").is_dir():
+        return
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        changed = [name for name in names if repo.status([name])]
+        for name in changed:
+            repo.commit(name, force=True)
+    logger.info("dvc.lock: %s", f"recorded {', '.join(changed)}" if changed else "up to date")

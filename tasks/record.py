@@ -1,0 +1,135 @@
+"""Record a verdict: one finished MLflow run with all evidence, one entry in the ledger, one decision record."""
+
+import json
+import logging
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.data.pandas_dataset import from_pandas
+from mlflow.entities import Metric, Param
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+
+from tasks.data_version import DataVersion
+from tasks.decision import decision_body, render_decision, write_decision
+from tasks.digests import sha256_file
+from tasks.ledger import Entry
+from tasks.registry import INTENT, Registry, trouble
+from tasks.verdict import Verdict, read_verdict
+
+EVIDENCE = ("check_data/contract.json", "split", "backbone", "predictions", "scratch_predictions", "report", "verdict")
+logger = logging.getLogger("tasks.record")
+
+
+@task(cache_policy=NO_CACHE)
+def record(registry: Registry, run: Path, data: DataVersion, params: dict[str, Any]) -> Entry:
+    """Record the verdict under `run` (runs/<project>); the same verdict on the same data is recorded once."""
+    verdict = read_verdict(run / "verdict/verdict.json")
+    evidence = {"verdict": sha256_file(run / "verdict/verdict.json"), "data": data.as_dict()}
+    with registry.alone():
+        entry = _recorded(registry, evidence)
+        if entry is None:
+            with registry.change("record", {"verdict": verdict.overall}) as change:
+                run_id = log_run(registry, run, verdict, data, params, change.number)
+                body = _body(run, verdict, data)
+                entry = change.close("decision", {**body, "run": run_id, "recorded_for": evidence})
+        else:
+            logger.info("this verdict was recorded before, as decision %d", entry.number)
+    page = write_decision(entry)
+    _show(registry, entry, run)
+    logger.info("decision %d: %s; record %s", entry.number, verdict.overall, page)
+    return entry
+
+
+def _recorded(registry: Registry, evidence: dict[str, Any]) -> Entry | None:
+    decisions = registry.ledger.read(registry.project, "decision")
+    return next((e for e in reversed(decisions) if e.body["recorded_for"] == evidence), None)
+
+
+def _body(run: Path, verdict: Verdict, data: DataVersion) -> dict[str, Any]:
+    model = json.loads((run / "model/model.json").read_text(encoding="utf-8"))
+    passport = json.loads((run / "backbone/passport.json").read_text(encoding="utf-8"))
+    about = {**data.as_dict(), "sentence": data.sentence()}
+    return decision_body(verdict, about, model, passport, git_state())
+
+
+def log_run(
+    registry: Registry, run: Path, verdict: Verdict, data: DataVersion, params: dict[str, Any], intent: int
+) -> str:
+    """Write one MLflow run: parameters, metrics, training curves, the data set with its version, all evidence."""
+    client = registry.client
+    flow = FlowRunContext.get()
+    tags = {
+        INTENT: str(intent),
+        "mlflow.runName": f"{registry.project} {verdict.overall}",
+        "verdict": verdict.overall,
+        "mlflow.note.content": verdict.sentence,
+        "data_version": data.digest,
+        "prefect.flow_run": str(flow.flow_run.id) if flow and flow.flow_run else "",
+        **{f"git.{key}": value for key, value in git_state().items()},
+    }
+    with trouble(registry.chosen):
+        run_id = str(client.create_run(registry.experiment_id(), tags=tags).info.run_id)
+        flat = [Param(name, str(value)[:5900]) for name, value in flatten(params)]
+        overall = json.loads((run / "report/metrics.json").read_text(encoding="utf-8"))
+        metrics = [Metric(name, float(v), 0, 0) for name, v in flatten(overall) if v is not None]
+        client.log_batch(run_id, metrics=metrics + curve_metrics(run), params=flat)
+        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+            manifest = pd.read_parquet(run / "split/manifest.parquet")[["path", "label", "split", "sha256"]]
+            source = from_pandas(manifest, source=data.path, name=registry.project, targets="label")
+            source._digest = data.digest[:36]
+            mlflow.log_input(source, context="training", tags={"data_version": data.digest})
+            mlflow.log_artifact(str(run / "card/card.html"))
+            for name in EVIDENCE:
+                log = mlflow.log_artifacts if (run / name).is_dir() else mlflow.log_artifact
+                log(str(run / name), f"evidence/{Path(name).parts[0]}")
+    return run_id
+
+
+def curve_metrics(run: Path) -> list[Metric]:
+    """The training curves of the model and of the scratch baseline, one series a learning rate."""
+    metrics = []
+    for name in ("model", "scratch"):
+        curves = pd.read_csv(run / name / "curves.csv")
+        for row in curves.to_dict("records"):
+            for column in ("train_loss", "validation_loss", "validation_accuracy"):
+                key = f"{name}/rate {row['rate']:g}/{column}"
+                metrics.append(Metric(key, float(row[column]), 0, int(row["epoch"])))
+    return metrics
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested dictionaries as (path/to/key, value) pairs."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        pairs += flatten(value, f"{name}/") if isinstance(value, dict) else [(name, value)]
+    return pairs
+
+
+def git_state() -> dict[str, str]:
+    """The commit that is checked out, and whether the work tree differs from it."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "tasks", "flows", "governance/plan.yaml")
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": "not a git checkout", "changed": "unknown"}
+    return {"commit": commit, "changed": "yes" if changed else "no"}
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def _show(registry: Registry, entry: Entry, run: Path) -> None:
+    """The same record where Prefect's users look."""
+    if FlowRunContext.get() is None:
+        return
+    create_markdown_artifact(render_decision(entry), key=f"{registry.project}-decision", description="Verdict")
+    create_link_artifact((run / "card/card.html").absolute().as_uri(), "Model card", key=f"{registry.project}-card")

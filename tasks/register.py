@@ -1,0 +1,75 @@
+"""Register a judged model: a version in MLflow's registry that any stock client can load, with the alias challenger."""
+
+import json
+import logging
+import shutil
+import tempfile
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.digests import TASKS, modules_behind, sha256_file
+from tasks.registry import INTENT, Registry, trouble
+from tasks.scorer import FACTS, WEIGHTS
+
+SERVING = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "timm", "torch", "torchvision")
+logger = logging.getLogger("tasks.register")
+
+
+@task(cache_policy=NO_CACHE)
+def register(registry: Registry, model: Path, run_id: str, tags: dict[str, str]) -> str:
+    """Register the model folder under the MLflow run and return the version; the same weights are registered once."""
+    digest = sha256_file(model / WEIGHTS)
+    with registry.alone():
+        known = registry.version_of(digest)
+        if known is not None:
+            logger.info("these weights are registered already, as version %s of %s", known, registry.project)
+            return known
+        with registry.change("register", {"run": run_id, "model_digest": digest}) as change, trouble(registry.chosen):
+            logged = _log(model, run_id)
+            _create_name(registry)
+            created = registry.client.create_model_version(
+                registry.project,
+                logged.model_uri,
+                run_id,
+                tags={**tags, "model_digest": digest, INTENT: str(change.number)},
+            )
+            registry.set_aliases({**registry.aliases(), "challenger": str(created.version)})
+    logger.info("registered version %s of %s as challenger", created.version, registry.project)
+    return str(created.version)
+
+
+def _log(model: Path, run_id: str) -> Any:
+    facts = json.loads((model / FACTS).read_text(encoding="utf-8"))
+    names = [f"prob_{label}" for label in facts["classes"]]
+    outputs = Schema([ColSpec(DataType.string, "label"), *(ColSpec(DataType.double, name) for name in names)])
+    signature = ModelSignature(Schema([ColSpec(DataType.binary, "image")]), outputs)
+    with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        return mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(TASKS / "served_model.py"),
+            artifacts={"model": str(model)},
+            code_paths=[str(_copy_code(Path(folder)))],
+            signature=signature,
+            pip_requirements=[f"{name}=={installed(name)}" for name in SERVING],
+        )
+
+
+def _copy_code(folder: Path) -> Path:
+    """Lay out the scorer and the project files that it imports as a package `tasks`, for MLflow's `code_paths`."""
+    for name in [*modules_behind("scorer"), "tasks/errors.py", "tasks/__init__.py"]:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(TASKS.parent / name, target)
+    return folder / "tasks"
+
+
+def _create_name(registry: Registry) -> None:
+    if not registry.client.search_registered_models(f"name='{registry.project}'"):
+        registry.client.create_registered_model(registry.project)
