@@ -86,3 +86,12 @@ class FinetuneParams(Section):
     augmentation: Augmentation
     accelerator: str = "auto"
     devices: int = 1
+
+
+class ChooseBackboneParams(Section):
+    """Which entry of governance/backbones.yaml to start from, and how weights from a hub are fetched."""
+
+    section: ClassVar[str] = "choose_backbone"
+    name: str
+    cache: str = "state/hub"  # where files from a hub are kept
+    hub_timeout_s: float = Field(default=10, gt=0)  # the longest single wait for a hub
