@@ -4,7 +4,8 @@ KeelError
 |- BadInput            an argument, a path or a parameter is wrong
 |  `- PlanInvalid      governance/plan.yaml (or a project's own plan) does not load
 |- DataRejected        the data contract failed, or the data cannot be read at all
-|  `- DirtyData        the data differs from the version that DVC has recorded
+|  |- DirtyData        the data differs from the version that DVC has recorded
+|  `- UnreadableImage  a file is not one whole still image that Keel can decode
 |- BackboneRefused     the catalogue's policy does not allow these weights
 |- EvidenceMissing     a decision needs a file or a figure that is not there
 |- DigestMismatch      a file is not the one that was recorded
@@ -30,6 +31,10 @@ class DataRejected(KeelError):
 
 class DirtyData(DataRejected):
     """The data differs from the version that DVC has recorded."""
+
+
+class UnreadableImage(DataRejected):
+    """A file is not one whole still image that Keel can decode."""
 
 
 class BackboneRefused(KeelError):
