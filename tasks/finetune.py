@@ -21,13 +21,13 @@ from scipy.optimize import minimize_scalar
 from torch import nn
 from torch.nn import functional as F
 
-from tasks.backbones import create_backbone
 from tasks.digests import digest_of_code, digest_of_environment, sha256_file
 from tasks.learner import Batches, GradualUnfreezing, Learner
 from tasks.params import FinetuneParams, Phase
 from tasks.pixels import load_pixels
 from tasks.scorer import FACTS, WEIGHTS, normalise
 from tasks.stage import stage
+from tasks.weights import create_backbone
 
 logger = logging.getLogger("tasks.finetune")
 Tensors = dict[str, tuple[torch.Tensor, torch.Tensor]]  # split -> uint8 images (N, 3, S, S), int64 targets (N,)

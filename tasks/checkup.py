@@ -1,0 +1,113 @@
+"""A check-up of everything that a release leans on: data, DVC remote, backbones, registry, ledger, servers."""
+
+import datetime as dt
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import requests
+
+from tasks.backbones import admit, load_catalogue
+from tasks.data_version import data_version
+from tasks.errors import KeelError
+from tasks.project import load_project
+from tasks.registry import Registry
+from tasks.settings import QUIET, Settings
+
+Line = tuple[str, bool, str]  # what was looked at, whether it is in trouble, the sentence
+
+
+def checkup(project: str, chosen: Settings) -> Iterator[Line]:
+    """One line for each thing looked at; a check that raises is itself the trouble."""
+    checks: dict[str, Callable[[], str]] = {
+        "project": lambda: _project(project),
+        "data": lambda: _data(project),
+        "DVC remote": _remote,
+        "backbones": _backbones,
+        "registry": lambda: _registry(project, chosen),
+        "ledger": lambda: _ledger(project, chosen),
+        "Prefect": _prefect,
+        "telemetry": _telemetry,
+    }
+    for name, check in checks.items():
+        try:
+            yield name, False, check()
+        except Exception as error:
+            yield name, True, str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _project(project: str) -> str:
+    about = load_project(Path(f"governance/projects/{project}.yaml"))
+    return f"{about.name}: data in {about.data}, plan {about.plan}"
+
+
+def _data(project: str) -> str:
+    return data_version(load_project(Path(f"governance/projects/{project}.yaml")).data, allow_dirty=False).sentence()
+
+
+def _remote() -> str:
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        missing = repo.status(cloud=True)
+        remote = repo.cloud.get_remote_odb()
+    gone = [name for name, state in missing.items() if state in ("missing", "deleted")]
+    if gone:
+        raise KeelError(f"the DVC remote {remote.path} lacks {len(gone)} objects, the first is {gone[0]}; `dvc push`")
+    return f"{remote.path} holds all that this checkout records"
+
+
+def _backbones() -> str:
+    file = Path("governance/backbones.yaml")
+    catalogue = load_catalogue(file)
+    lines = []
+    for name in catalogue.names():
+        try:
+            admit(name, catalogue, dt.date.today())
+            lines.append(name)
+        except KeelError:
+            continue
+    return f"{len(lines)} of {len(catalogue.names())} entries may be used: {', '.join(lines)}"
+
+
+def _registry(project: str, chosen: Settings) -> str:
+    registry = Registry(project, chosen)
+    if not registry.repair_if_free():
+        return f"{chosen.tracking_uri}: a release is moving it right now"
+    promoted = [e.body for e in registry.ledger.read(project, "intent") if e.body["action"] == "promote"]
+    undone = {e.body["intent"] for e in registry.ledger.read(project, "undone")}
+    kept = [e for e in registry.ledger.read(project, "intent") if e.number not in undone and e.body["action"] == "promote"]
+    champion = registry.aliases()["champion"]
+    recorded = kept[-1].body["version"] if kept else None
+    if champion != recorded:
+        raise KeelError(
+            f"champion is version {champion}, and the ledger says {recorded}: the alias was moved by hand; "
+            f"move it back, or release again ({len(promoted)} promotions on record)"
+        )
+    return f"{chosen.tracking_uri}: no change left open, champion is version {champion or 'none'}, as the ledger says"
+
+
+def _ledger(project: str, chosen: Settings) -> str:
+    ledger = Registry(project, chosen).ledger
+    faults = list(ledger.faults())
+    if faults:
+        raise KeelError(f"{len(faults)} faults in the chain: {faults[0]}")
+    return f"{len(ledger.read())} entries, the chain of hashes holds"
+
+
+def _prefect() -> str:
+    api = os.environ.get("PREFECT_API_URL")
+    if not api:
+        return f"no server set: flows run in their own process, state in {os.environ['PREFECT_HOME']}"
+    try:
+        requests.get(f"{api}/health", timeout=5).raise_for_status()
+    except requests.RequestException as error:
+        raise KeelError(f"the API at {api} does not answer; start it, or unset PREFECT_API_URL") from error
+    return f"the API at {api} answers"
+
+
+def _telemetry() -> str:
+    on = [key for key, value in QUIET.items() if os.environ.get(key) != value]
+    if on:
+        return f"switched on by the environment: {', '.join(on)}"
+    return "off for Prefect, MLflow, Great Expectations, DVC, Evidently and the hub"

@@ -1,0 +1,64 @@
+"""What a person asks about a project: where it stands, and a decision or a version in full."""
+
+from tasks.decision import render_decision
+from tasks.errors import BadInput, KeelError
+from tasks.ledger import Entry
+from tasks.project import Project
+from tasks.registry import Registry
+
+
+def status_lines(registry: Registry, about: Project) -> list[str]:
+    """The project in a few lines; first puts back what a killed process left half done."""
+    free = registry.repair_if_free()
+    lines = [f"project     {about.name}"]
+    if not free:
+        lines.append("            a release is moving the registry right now; this is the state so far")
+    for alias, version in registry.aliases().items():
+        lines.append(f"{alias:12}{_about_version(registry, version)}")
+    lines.append(f"{'data':12}{_data(about)}")
+    decisions = registry.ledger.read(about.name, "decision")
+    if not decisions:
+        return [*lines, f"{'verdict':12}none yet; `keel release --project {about.name}` makes one"]
+    last = decisions[-1]
+    return [*lines, f"{'verdict':12}{last.body['sentence']}", f"{'':12}decision {last.number}, {last.at}"]
+
+
+def in_full(registry: Registry, what: str) -> str:
+    """A decision record (`last` or its number) or a registered version (`v3` or an alias), as Markdown."""
+    if what == "last" or what.isdigit():
+        return render_decision(_decision(registry, what))
+    aliases = registry.aliases()
+    version = aliases[what] if what in aliases else what.removeprefix("v")
+    if version is None or not version.isdigit():
+        known = "last, a decision's number, v<number>, champion, challenger, previous"
+        raise BadInput(f"{registry.project} has no '{what}' to show; it takes {known}")
+    tags = registry.version_tags(version)
+    names = [alias for alias, number in aliases.items() if number == version]
+    lines = [f"# {registry.project} version {version} ({', '.join(names) or 'no alias'})", ""]
+    lines += [f"* {key}: {value}" for key, value in sorted(tags.items())]
+    return "\n".join([*lines, "", render_decision(_decision(registry, tags["decision"]))])
+
+
+def _decision(registry: Registry, what: str) -> Entry:
+    decisions = registry.ledger.read(registry.project, "decision")
+    found = decisions[-1:] if what == "last" else [d for d in decisions if str(d.number) == what]
+    if not found:
+        numbers = ", ".join(str(d.number) for d in decisions) or "none yet"
+        raise BadInput(f"{registry.project} has no decision '{what}'; its decisions: {numbers}")
+    return found[0]
+
+
+def _about_version(registry: Registry, version: str | None) -> str:
+    if version is None:
+        return "none"
+    tags = registry.version_tags(version)
+    return f"version {version}, {tags['verdict']} in decision {tags['decision']}, data {tags['data_version'][:16]}"
+
+
+def _data(about: Project) -> str:
+    from tasks.data_version import data_version
+
+    try:
+        return data_version(about.data, allow_dirty=True).sentence()
+    except (KeelError, OSError) as error:
+        return f"cannot be read: {error}"
