@@ -1,0 +1,176 @@
+"""A change of the registry happens wholly or not at all: failed, killed, or raced."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from tasks.digests import sha256_file
+from tasks.errors import RegistryTrouble
+from tasks.predict import score
+from tasks.promote import promote
+from tasks.register import register
+from tasks.registry import INTENT, Registry
+from tasks.settings import Settings
+
+NONE = {"champion": None, "challenger": None, "previous": None}
+TAGS = {"verdict": "PASS", "decision": "1", "data_version": "d"}
+
+
+@pytest.fixture(scope="module")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)  # its tables are made once, then copied
+    return path
+
+
+@pytest.fixture
+def registry(tmp_path: Path, fresh_database: Path) -> Registry:
+    shutil.copyfile(fresh_database, tmp_path / "mlflow.db")
+    return Registry("pets", local(tmp_path))
+
+
+def local(folder: Path) -> Settings:
+    return Settings(folder, f"sqlite:///{folder}/mlflow.db", f"sqlite:///{folder}/ledger.db", (folder / "art").as_uri())
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two model folders with different weights, and images with what the first says of them."""
+    root = tmp_path_factory.mktemp("models")
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        (root / str(seed)).mkdir()
+        save_file(timm.create_model("test_resnet", num_classes=2).state_dict(), root / str(seed) / "model.safetensors")
+        facts = {"architecture": "test_resnet", "classes": ["cat", "dog"], "image_size": 32, "temperature": 1.5}
+        (root / str(seed) / "model.json").write_text(json.dumps({**facts, "mean": [0.5] * 3, "std": [0.5] * 3}))
+    random = np.random.default_rng(0)
+    rows = []
+    for name in ("a.png", "b.png"):
+        Image.fromarray(random.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(root / name)
+        rows.append({"image_id": name, "path": name, "sha256": sha256_file(root / name), "split": "test"})
+    (root / "split").mkdir()
+    pd.DataFrame(rows).to_parquet(root / "split/manifest.parquet")
+    for seed in ("0", "1"):
+        (root / f"predictions{seed}").mkdir()
+        score(root, pd.DataFrame(rows), root / seed).to_parquet(root / f"predictions{seed}/predictions.parquet")
+    return [root / "0", root / "1"]
+
+
+def release(registry: Registry, model: Path, judged_as: Path | None = None) -> str:
+    run = registry.client.create_run(registry.experiment_id())
+    version = register.fn(registry, model, run.info.run_id, TAGS)
+    root = model.parent
+    predictions = root / f"predictions{(judged_as or model).name}"
+    promote.fn(registry, version, root, root / "split", predictions)
+    return version
+
+
+def test_promotion_moves_champion_and_keeps_the_old_one_as_previous(registry: Registry, models: list[Path]) -> None:
+    assert release(registry, models[0]) == "1"
+    assert registry.aliases() == {"champion": "1", "challenger": None, "previous": None}
+    assert release(registry, models[1]) == "2"
+    assert registry.aliases() == {"champion": "2", "challenger": None, "previous": "1"}
+    assert registry.version_tags("2")["verdict"] == "PASS"
+
+
+def test_same_weights_are_registered_once(registry: Registry, models: list[Path]) -> None:
+    assert release(registry, models[0]) == release(registry, models[0])
+    assert len(registry.client.search_model_versions("name='pets'")) == 1
+
+
+def test_model_that_answers_differently_is_not_promoted(registry: Registry, models: list[Path]) -> None:
+    release(registry, models[0])
+    with pytest.raises(RegistryTrouble, match=r"version 2 answers differently from what was judged, by up to 0\."):
+        release(registry, models[1], judged_as=models[0])
+    assert registry.aliases() == {"champion": "1", "challenger": "2", "previous": None}
+    assert registry.ledger.read("pets")[-1].kind == "undone"
+
+
+def test_failed_registration_leaves_no_version(registry: Registry, models: list[Path]) -> None:
+    run = registry.client.create_run(registry.experiment_id()).info.run_id
+    with pytest.raises(OSError, match="disk"), registry.alone(), registry.change("register", {}) as change:
+        registry.client.create_registered_model("pets")
+        registry.client.create_model_version("pets", "file:/x", run, tags={INTENT: str(change.number)})
+        registry.set_aliases({**NONE, "challenger": "1"})
+        raise OSError("disk full")
+    assert registry.aliases() == NONE
+    assert registry.client.search_model_versions("name='pets'") == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests_settings import local
+from tasks.registry import INTENT, Registry
+registry = Registry("pets", local(Path({state!r})))
+with registry.alone(), registry.change("promote", {{"version": "2"}}) as change:
+    for step, wanted in enumerate([
+        {{"champion": "1", "challenger": "2", "previous": "1"}},
+        {{"champion": "2", "challenger": "2", "previous": "1"}},
+        {{"champion": "2", "challenger": None, "previous": "1"}},
+    ]):
+        if step == {step}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        registry.set_aliases(wanted)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
+def test_kill_at_any_step_of_a_move_is_repaired_to_the_old_state(
+    registry: Registry, models: list[Path], tmp_path: Path, step: int
+) -> None:
+    release(registry, models[0])
+    run = registry.client.create_run(registry.experiment_id()).info.run_id
+    register.fn(registry, models[1], run, TAGS)
+    before = registry.aliases()
+    settings = Path(__file__).read_text().split("def local(")[1].split("\n\n\n")[0]
+    (tmp_path / "tests_settings.py").write_text(
+        f"from pathlib import Path\nfrom tasks.settings import Settings\ndef local({settings}\n"
+    )
+    script = KILLED.format(root=str(tmp_path), state=str(tmp_path), step=step)
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert registry.repair_if_free()
+    assert registry.aliases() == before
+    assert registry.ledger.open_intents("pets") == []
+    assert list(registry.ledger.faults()) == []
+
+
+def test_unreachable_server_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = Settings(tmp_path, "http://127.0.0.1:9", f"sqlite:///{tmp_path}/ledger.db", None)
+    with pytest.raises(RegistryTrouble, match=r"MLflow at http://127.0.0.1:9 failed: .*nothing was left half done"):
+        Registry("pets", away)
+
+
+def test_logged_model_scores_image_bytes_in_a_plain_mlflow_client(registry: Registry, models: list[Path]) -> None:
+    release(registry, models[0])
+    script = (
+        "import mlflow, pandas as pd, sys\n"
+        f"mlflow.set_tracking_uri({registry.chosen.tracking_uri!r})\n"
+        "model = mlflow.pyfunc.load_model('models:/pets@champion')\n"
+        f"answer = model.predict(pd.DataFrame({{'image': [open({str(models[0].parent / 'a.png')!r}, 'rb').read()]}}))\n"
+        "assert 'prefect' not in sys.modules and 'lightning' not in sys.modules\n"
+        "print(answer['label'][0], answer['prob_cat'][0] + answer['prob_dog'][0])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd="/", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    label, total = done.stdout.split()
+    assert label in ("cat", "dog")
+    assert float(total) == pytest.approx(1)

@@ -1,0 +1,125 @@
+"""The shape of the code: imports point one way, nouns know nothing of Prefect, both doors agree."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import flows.release
+from tasks import evaluators
+from tasks.digests import PLUMBING, modules_behind
+from tasks.plan import load_plan
+from tasks.project import load_project
+
+TASKS = sorted(p for p in Path("tasks").rglob("*.py"))
+PIPELINE = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
+
+
+def imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    found = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+    return found | {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+
+
+def is_verb(path: Path) -> bool:
+    return bool(re.search(r"^@(stage|task)\b", path.read_text(), re.MULTILINE))
+
+
+def test_tasks_never_import_flows_and_tasks_never_call_tasks() -> None:
+    verbs = {f"tasks.{p.stem}" for p in TASKS if is_verb(p)}
+    for path in TASKS:
+        found = imports(path)
+        assert not any(name.split(".")[0] == "flows" for name in found), path
+        called = re.findall(r"\b(\w+)\.fn\(", path.read_text()) if path.stem != "__main__" else []
+        assert not called, f"{path} calls the tasks {called}"
+    assert len(verbs) <= 20
+
+
+def test_nouns_and_evaluators_do_not_import_prefect() -> None:
+    for path in TASKS:
+        if not is_verb(path) and path.stem != "stage":
+            assert not any(name.split(".")[0] == "prefect" for name in imports(path)), path
+
+
+def test_evaluators_import_no_verbs() -> None:
+    verbs = {f"tasks.{p.stem}" for p in TASKS if is_verb(p)}
+    for path in Path("tasks/evaluators").glob("*.py"):
+        assert not imports(path) & verbs, path
+
+
+def test_every_evaluator_is_asked_and_answers_to_the_plan() -> None:
+    modules = {p.stem for p in Path("tasks/evaluators").glob("*.py")} - {"__init__"}
+    assert {m.__name__.rpartition(".")[2] for m in evaluators.EVALUATORS} == modules
+    metrics = {criterion.metric for criterion in load_plan(Path("governance/plan.yaml")).criteria}
+    for module in evaluators.EVALUATORS:
+        assert metrics & set(module.METRICS), f"no criterion of the plan asks for what {module.__name__} measures"
+
+
+def test_logged_model_carries_no_server_library() -> None:
+    for name in modules_behind("scorer"):
+        roots = {found.split(".")[0] for found in imports(Path(name))}
+        assert not roots & {"prefect", "mlflow", "lightning", "dvc", "great_expectations"}, name
+
+
+def called_by_the_flow(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]:
+    calls: list[tuple[str, dict[str, str]]] = []
+
+    def recorder(name: str) -> Any:
+        def call(**values: Any) -> Path:
+            calls.append((name, {k: str(v) if isinstance(v, Path) else "params.yaml" for k, v in values.items()}))
+            return values["out"]
+
+        return call
+
+    for name in {stage["cmd"].split()[3] for stage in PIPELINE.values()} - {"pretrain"}:
+        monkeypatch.setattr(flows.release, name, recorder(name))
+    flows.release.make_verdict(load_project(Path("governance/projects/digits.yaml")), Path("runs/digits"))
+    return calls
+
+
+def called_by_dvc() -> list[tuple[str, dict[str, str]]]:
+    commands = [stage["cmd"].split()[3:] for name, stage in PIPELINE.items() if name != "pretrain"]
+    return [(words[0], dict(word.split("=") for word in words[1:])) for words in commands]
+
+
+def test_dvc_and_the_flow_run_the_same_stages_with_the_same_files_in_the_same_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert called_by_the_flow(monkeypatch) == called_by_dvc()
+
+
+@pytest.mark.parametrize("name", list(PIPELINE))
+def test_dvc_stage_declares_its_inputs_code_parameters_and_output(name: str) -> None:
+    stage = PIPELINE[name]
+    function, *pairs = stage["cmd"].split()[3:]
+    given = dict(pair.split("=") for pair in pairs)
+    outs = [next(iter(o)) if isinstance(o, dict) else o for o in stage["outs"]]
+    files = {value for key, value in given.items() if key not in ("params", "out")}
+    assert outs == [given["out"]]
+    assert set(stage["deps"]) == files | set(modules_behind(function))
+    assert ("params" in given) == ("params" in stage)
+    if "params" in stage:
+        module = __import__(f"tasks.{function}", fromlist=[function])
+        record = inspect.signature(getattr(module, function).fn).parameters["params"].annotation
+        assert stage["params"] == [record.section]
+
+
+def test_params_have_one_section_for_each_record() -> None:
+    sections = set(yaml.safe_load(Path("params.yaml").read_text()))
+    assert sections == {s.section for s in flows.release.SECTIONS} | {"pretrain"}
+
+
+def test_digits_follow_params_yaml_so_that_both_doors_read_the_same_numbers() -> None:
+    assert load_project(Path("governance/projects/digits.yaml")).params == {}
+
+
+def test_plumbing_exists() -> None:
+    assert {f"{name}.py" for name in PLUMBING} <= {p.name for p in Path("tasks").glob("*.py")}
+
+
+def test_great_expectations_folder_is_not_a_package() -> None:
+    assert not Path("great_expectations/__init__.py").exists()
