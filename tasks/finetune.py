@@ -56,6 +56,7 @@ def train_model(
     facts = {
         "architecture": passport["architecture"],
         "backbone": passport["name"] if weights else "none: random weights",
+        "options": network_options(passport, params.image_size),
         "classes": classes,
         "image_size": params.image_size,
         "mean": passport["mean"],
@@ -100,7 +101,7 @@ def train(
     """One full run at one learning rate: the network with its best weights, its loss and its curve."""
     logger.info("training %s at rate %g", "from the backbone" if weights else "from scratch", rate)
     with seeded(params.seed):
-        net = create_backbone(passport["architecture"], weights, count)
+        net = create_backbone(passport["architecture"], weights, count, **network_options(passport, params.image_size))
         learner = Learner(net, passport, rate, params, params.seed)
         batches = Batches(*tensors["train"], params.batch_size, params.seed)
         unfreezing = GradualUnfreezing(phases, params.patience, params.warmup_steps, len(batches))
@@ -124,6 +125,11 @@ def train(
     }
 
 
+def network_options(passport: dict[str, Any], size: int) -> dict[str, Any]:
+    """What the network must be told about the image size; only those with position embeddings need it."""
+    return {"img_size": size} if passport.get("fixed_input_size") else {}
+
+
 class Progress(L.Callback):
     """A line every few epochs."""
 
@@ -137,6 +143,7 @@ class Progress(L.Callback):
                 "epoch %d of %s: validation loss %.4f, accuracy %.3f",
                 *(trainer.current_epoch + 1, trainer.max_epochs),
                 *(last.get("validation_loss", float("nan")), last.get("validation_accuracy", float("nan"))),
+                extra={"detail": True},
             )
 
 

@@ -41,7 +41,8 @@ class Scorer:
         self.facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         self.classes: list[str] = self.facts["classes"]
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.net = timm.create_model(self.facts["architecture"], pretrained=False, num_classes=len(self.classes))
+        options = {"num_classes": len(self.classes), **self.facts["options"]}
+        self.net = timm.create_model(self.facts["architecture"], pretrained=False, **options)
         self.net.load_state_dict(load_file(folder / WEIGHTS))
         self.net.to(self.device).to(memory_format=torch.channels_last).eval()
 

@@ -54,7 +54,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         torch.manual_seed(seed)
         (root / str(seed)).mkdir()
         save_file(timm.create_model("test_resnet", num_classes=2).state_dict(), root / str(seed) / "model.safetensors")
-        facts = {"architecture": "test_resnet", "classes": ["cat", "dog"], "image_size": 32, "temperature": 1.5}
+        facts = {
+            "architecture": "test_resnet",
+            "classes": ["cat", "dog"],
+            "image_size": 32,
+            "temperature": 1.5,
+            "options": {},
+        }
         (root / str(seed) / "model.json").write_text(json.dumps({**facts, "mean": [0.5] * 3, "std": [0.5] * 3}))
     random = np.random.default_rng(0)
     rows = []

@@ -56,7 +56,9 @@ def test_images_without_groups_are_stratified_one_by_one() -> None:
 
 
 def test_mirror_by_column_takes_those_rows_and_only_those() -> None:
-    manifest = make_manifest(images(), project(mirror=Mirror(column="device", values=["old"]), slices=["device"]), PARAMS)
+    manifest = make_manifest(
+        images(), project(mirror=Mirror(column="device", values=["old"]), slices=["device"]), PARAMS
+    )
     assert ((manifest["slice_device"] == "old") == (manifest["split"] == "mirror")).all()
 
 

@@ -1,0 +1,114 @@
+"""The model card's plots, each drawn to an SVG text that is the same for the same numbers."""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tasks.findings import Finding
+
+INK, SOFT, GOOD, BAD, OTHER = "#1c2733", "#8795a3", "#1a7f5a", "#b3372f", "#c27c0e"
+STYLE = {
+    "svg.hashsalt": "keel",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": SOFT,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def draw(width: float, height: float, paint: Callable[[Axes], None]) -> str:
+    """A figure of width x height inches as an SVG element."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        paint(figure.add_subplot())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def slice_intervals(findings: Sequence[Finding], bounds: dict[str, float]) -> str:
+    """A row a slice: the value, its interval, its n; a tick where the plan has a bound for the slice."""
+
+    def paint(axes: Axes) -> None:
+        rows = list(reversed(findings))
+        for place, finding in enumerate(rows):
+            bound = bounds.get(finding.slice)
+            colour = INK if bound is None else GOOD if finding.low >= bound else BAD if finding.high < bound else OTHER
+            axes.plot([100 * finding.low, 100 * finding.high], [place, place], color=colour, linewidth=3, alpha=0.5)
+            axes.plot(100 * finding.value, place, "o", color=colour, markersize=6)
+            if bound is not None:
+                axes.plot([100 * bound] * 2, [place - 0.4, place + 0.4], color=BAD, linewidth=1.5)
+        axes.set_yticks(range(len(rows)), [f"{f.slice} (n = {f.n})" for f in rows])
+        axes.set_xlabel("accuracy, %, with its interval; a red tick is the plan's bound")
+        axes.set_xlim(left=min([0.0, *(100 * f.low for f in rows)]), right=101)
+        axes.grid(axis="x", color="#e3e8ed")
+        axes.set_axisbelow(True)
+
+    return draw(8, 0.9 + 0.3 * len(findings), paint)
+
+
+def confusion_matrix(actual: pd.Series, predicted: pd.Series, classes: list[str]) -> str:
+    """Counts on the test split, shaded by the share of each actual class."""
+    table = pd.crosstab(actual, predicted).reindex(index=classes, columns=classes, fill_value=0)
+    shares = table.to_numpy() / np.maximum(table.to_numpy().sum(axis=1, keepdims=True), 1)
+    few = len(classes) <= 20
+
+    def paint(axes: Axes) -> None:
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for i, j in np.argwhere(table.to_numpy() > 0) if few else []:
+            colour = "white" if shares[i, j] > 0.5 else INK
+            axes.text(j, i, str(table.iat[i, j]), ha="center", va="center", color=colour, fontsize=8)
+        if few:
+            axes.set_xticks(range(len(classes)), classes)
+            axes.set_yticks(range(len(classes)), classes)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("actual")
+
+    return draw(4.6, 4.4, paint)
+
+
+def reliability_diagram(table: pd.DataFrame) -> str:
+    """Confidence against accuracy in bins (columns split, confidence, accuracy, count); on the diagonal is honest."""
+
+    def paint(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="--")
+        for split, colour in (("test", INK), ("mirror", OTHER)):
+            part = table[(table["split"] == split) & (table["count"] > 0)]
+            sizes = 10 + 190 * part["count"] / max(1, part["count"].max())
+            axes.scatter(part["confidence"], part["accuracy"], s=sizes, color=colour, alpha=0.7, label=split)
+            axes.plot(part["confidence"], part["accuracy"], color=colour, alpha=0.5)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
+        axes.legend(frameon=False, loc="upper left", markerscale=0.5)
+
+    return draw(4.6, 4.4, paint)
+
+
+def training_curves(model: pd.DataFrame, scratch: pd.DataFrame) -> str:
+    """Validation loss by epoch, one line a learning rate; dotted lines mark where a phase opens more."""
+
+    def paint(axes: Axes) -> None:
+        for table, colour, name in ((model, GOOD, "from the backbone"), (scratch, SOFT, "from scratch")):
+            for place, (rate, curve) in enumerate(table.groupby("rate")):
+                style: Any = ("-", "--", ":", "-.")[place % 4]
+                label = f"{name}, rate {rate:g}"
+                axes.plot(curve["epoch"], curve["validation_loss"], color=colour, linestyle=style, label=label)
+        openings = model[model["phase"].diff() > 0]["epoch"].unique()
+        for epoch in openings:
+            axes.axvline(epoch - 0.5, color=SOFT, linewidth=0.6, linestyle=":")
+        axes.set(xlabel="epoch", ylabel="validation loss", ylim=(0, None))
+        axes.legend(frameon=False, fontsize=8)
+
+    return draw(8, 3, paint)

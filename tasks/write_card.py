@@ -1,0 +1,175 @@
+"""The model card (Mitchell et al. 2019): one self-contained page that a person can judge the model by."""
+
+import base64
+import io
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from tasks.findings import Finding, read_findings
+from tasks.images import decode
+from tasks.plots import confusion_matrix, reliability_diagram, slice_intervals, training_curves
+from tasks.stage import stage
+from tasks.verdict import Verdict, read_verdict
+
+HEADLINE = (
+    ("accuracy on test", "accuracy", "test"),
+    ("accuracy on the deployment mirror", "accuracy", "mirror"),
+    ("gain over training from scratch, mirror", "accuracy_gain_over_scratch", "mirror"),
+    ("calibration error (ECE) on test", "ece", "test"),
+)
+MISTAKES = 18
+THUMBNAIL = 96
+PASSPORT = ("licence", "training_data", "intended_use", "excluded_use", "limitations", "biases", "risks")
+logger = logging.getLogger("tasks.write_card")
+
+
+@stage
+def write_card(
+    verdict: Path,
+    report: Path,
+    manifest: Path,
+    data: Path,
+    predictions: Path,
+    model: Path,
+    scratch: Path,
+    backbone: Path,
+    out: Path,
+) -> None:
+    """Write card.html; every figure on it is a Finding of the report or a fact of the model folder."""
+    judged, findings = read_verdict(verdict / "verdict.json"), read_findings(report)
+    table = pd.read_parquet(manifest / "manifest.parquet")
+    scored = pd.read_parquet(predictions / "predictions.parquet").merge(table, on="image_id")
+    facts = _json(model / "model.json")
+    passport = _json(backbone / "passport.json")
+    by_key = {(f.metric, f.slice): f for f in findings}
+    test = scored[scored["split"] == "test"]
+    curves = [pd.read_csv(folder / "curves.csv") for folder in (model, scratch)]
+    page = {
+        "project": manifest.parent.name,
+        "facts": facts,
+        "verdict": judged,
+        "judgements": judged.judgements,
+        "headline": [headline(title, by_key.get((metric, part))) for title, metric, part in HEADLINE],
+        "unknown": unknown(judged, passport),
+        "plots": {
+            "slices": slice_intervals([f for f in findings if f.metric == "accuracy"], accuracy_bounds(judged)),
+            "confusion": confusion_matrix(test["label"], test["predicted"], facts["classes"]),
+            "reliability": reliability_diagram(pd.read_csv(report / "reliability.csv")),
+            "curves": training_curves(*curves),
+        },
+        "level": f"{100 * findings[0].level:g} % confidence",
+        "transfer": transfer_rows(findings, by_key),
+        "mistakes": [mistake(row, data) for row in worst(scored, facts["classes"])],
+        "training": training_rows(facts, curves),
+        "splits": split_rows(table),
+        "passport": passport,
+        "passport_rows": [(name.replace("_", " "), passport[name]) for name in PASSPORT],
+        "digests": sorted({**judged.digests, **{f"model: {k}": v for k, v in facts["digests"].items()}}.items()),
+    }
+    environment = Environment(loader=PackageLoader("tasks", "."), autoescape=select_autoescape(default=True))
+    (out / "card.html").write_text(environment.get_template("card.html.j2").render(page), encoding="utf-8")
+    logger.info("model card: %s", "card.html")
+
+
+def headline(title: str, finding: Finding | None) -> dict[str, str]:
+    """One of the figures on the first screen."""
+    if finding is None:
+        return {"title": title, "value": "not measured", "interval": "this data cannot show it"}
+    sign = "+" if finding.metric.startswith("accuracy_gain") else ""
+    unit = "pp" if sign else "%"
+    interval = f"{100 * finding.low:{sign}.1f} to {100 * finding.high:{sign}.1f} {unit}, n = {finding.n}"
+    return {"title": title, "value": f"{100 * finding.value:{sign}.1f} {unit}", "interval": interval}
+
+
+def unknown(verdict: Verdict, passport: dict[str, Any]) -> list[str]:
+    """What the evidence leaves open: criteria that did not pass, and the limitations in the backbone's passport."""
+    open_ones = [j.sentence for j in verdict.judgements if j.outcome != "PASS"]
+    return open_ones + list(passport["limitations"])
+
+
+def accuracy_bounds(verdict: Verdict) -> dict[str, float]:
+    """Slice -> the plan's lower bound on accuracy."""
+    return {j.slice: j.at_least for j in verdict.judgements if j.metric == "accuracy" and j.at_least is not None}
+
+
+def transfer_rows(findings: list[Finding], by_key: dict[tuple[str, str], Finding]) -> list[dict[str, Any]]:
+    """Accuracy of the model and of the baseline on the same images, and the paired difference."""
+    rows = []
+    for gain in (f for f in findings if f.metric == "accuracy_gain_over_scratch"):
+        model = by_key[("accuracy", gain.slice)].value
+        rows.append(
+            {
+                "slice": gain.slice,
+                "model": f"{100 * model:.1f} %",
+                "scratch": f"{100 * (model - gain.value):.1f} %",
+                "gain": f"{100 * gain.value:+.1f} pp [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]",
+                "n": gain.n,
+            }
+        )
+    return rows
+
+
+def worst(scored: pd.DataFrame, classes: list[str]) -> list[dict[str, Any]]:
+    """The wrong answers given with most confidence, half from test and half from the mirror where there are enough."""
+    wrong = scored[(scored["predicted"] != scored["label"]) & scored["split"].isin(["test", "mirror"])]
+    wrong = wrong.assign(confidence=wrong[[f"prob_{c}" for c in classes]].max(axis=1))
+    wrong = wrong.sort_values(["confidence", "image_id"], ascending=[False, True])
+    chosen = wrong.groupby("split", sort=False).head(MISTAKES // 2)
+    rows: list[dict[str, Any]] = chosen.to_dict("records")  # type: ignore[assignment]
+    return rows
+
+
+def mistake(row: dict[str, Any], data: Path) -> dict[str, str]:
+    """A thumbnail with what was said of it."""
+    image = decode(data / row["path"], row["path"])
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    slices = [str(v) for k, v in row.items() if k.startswith("slice_") and v]
+    return {
+        "image": base64.b64encode(buffer.getvalue()).decode(),
+        "path": row["path"],
+        "actual": row["label"],
+        "predicted": row["predicted"],
+        "confidence": f"{100 * row['confidence']:.0f} %",
+        "where": ", ".join([row["split"], *slices]),
+    }
+
+
+def training_rows(facts: dict[str, Any], curves: list[pd.DataFrame]) -> list[tuple[str, str]]:
+    """How the model was trained, in the record's own words."""
+    return [
+        ("learning rates tried", ", ".join(f"{rate:g}" for rate in sorted(curves[0]["rate"].unique()))),
+        ("chosen by validation loss", f"{facts['rate']:g} (loss {facts['validation_loss']:.4f})"),
+        ("rates tried from scratch", ", ".join(f"{rate:g}" for rate in sorted(curves[1]["rate"].unique()))),
+        ("phases", "; ".join(f"{p}: open {o}" for p, o in curves[0].groupby("phase")["open"].first().items())),
+        ("image size", f"{facts['image_size']} pixels"),
+        ("seed", str(facts["seed"])),
+    ]
+
+
+def split_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """What lies in each split."""
+    order = ["train", "validation", "calibration", "test", "mirror"]
+    return [
+        {
+            "split": name,
+            "images": len(part),
+            "groups": part["group"].nunique(),
+            "classes": part["label"].nunique(),
+            "sources": ", ".join(sorted(set(part["source"]) - {""})) or "not stated",
+            "licences": ", ".join(sorted(set(part["licence"]) - {""})) or "not stated",
+        }
+        for name in order
+        if len(part := table[table["split"] == name])
+    ]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
