@@ -20,8 +20,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_blocks_begin_where_the_copied_form_does() -> None:
     labels = "".join(map(str, load_inks()[1]))
     for start in FORM_STARTS:
-        run = labels[start : start + 30]
-        assert sum(a == b for a, b in zip(run, "0123456789" * 3, strict=True)) >= 10 or run[10:20] == "0123456789", start
+        assert "0123456789" in labels[start : start + 30], start  # a missing scan can shift the rest of the run
 
 
 def test_sample_is_the_bundled_one_byte_for_byte(sample: Path) -> None:
