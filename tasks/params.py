@@ -95,3 +95,62 @@ class ChooseBackboneParams(Section):
     name: str
     cache: str = "state/hub"  # where files from a hub are kept
     hub_timeout_s: float = Field(default=10, gt=0)  # the longest single wait for a hub
+
+
+class CheckDataParams(Section):
+    """What the data contract asks of the images of a project and of a production window."""
+
+    section: ClassVar[str] = "check_data"
+    min_images: int = Field(gt=0)
+    min_classes: int = Field(gt=1)
+    min_images_per_class: int = Field(gt=0)
+    min_window_images: int = Field(gt=0)
+    min_side: int = Field(gt=0)  # pixels
+    max_side: int = Field(gt=0)
+    modes: list[str] = Field(min_length=1)  # Pillow's names, as the file has it
+    min_brightness: float = Field(ge=0, le=255)  # mean grey level
+    max_brightness: float = Field(ge=0, le=255)
+    min_contrast: float = Field(ge=0)  # standard deviation of grey levels
+    min_sharpness: float = Field(ge=0)  # variance of the Laplacian
+    max_sharpness: float = Field(ge=0)
+    consents: list[str] = Field(min_length=1)
+    licences: list[str] = Field(min_length=1)
+    require_consent: bool  # false: asked only of data that has the column
+    require_licence: bool
+
+
+class EvaluateParams(Section):
+    """How findings get their intervals."""
+
+    section: ClassVar[str] = "evaluate"
+    level: float = Field(gt=0.5, lt=1)  # confidence; a plan names the same
+    resamples: int = Field(ge=100)
+    min_clusters: int = Field(ge=2)  # with fewer groups in a slice, units are resampled instead
+    calibration_bins: int = Field(ge=2)
+    seed: int
+
+
+class PretrainParams(Section):
+    """Pretraining on formula-drawn images; shares are of the steps."""
+
+    section: ClassVar[str] = "pretrain"
+    architecture: str
+    seed: int
+    threads: int = Field(gt=0)  # another number gives other bytes
+    classes: int = Field(gt=1)
+    instances: int = Field(gt=0)  # drawn of each class
+    image_size: int = Field(ge=16)
+    small_size: int = Field(ge=16)  # pixels a side in the first part
+    small_share: float = Field(ge=0, le=1)
+    mean: list[float] = Field(min_length=3, max_length=3)  # of each channel of values in 0..1
+    std: list[float] = Field(min_length=3, max_length=3)
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=1)
+    rate: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    label_smoothing: float = Field(ge=0, lt=1)
+    clip: float = Field(gt=0)  # norm of the gradient
+    average: float = Field(ge=0, lt=1)  # share of the moving average that a step keeps
+    ramp_start: float = Field(ge=0, lt=1)  # randomisation grows from here
+    ramp_end: float = Field(gt=0, le=1)  # to here, where it is full

@@ -1,0 +1,121 @@
+"""From images to findings: each figure with the widest interval that its sample honestly allows.
+
+A share of independent images gets Wilson's interval. Where images come in clusters, or where the figure is an average
+over classes, the interval is the envelope of two: the cluster bootstrap's, and Wilson's at the effective number of
+images. The bootstrap alone will not do: when every image is right all resamples agree and it claims certainty.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm, t
+
+from tasks.findings import Finding
+from tasks.intervals import Interval, tango, wilson
+from tasks.metrics import Metric, Outcomes, outcomes_of, point, weighted_mean
+from tasks.params import EvaluateParams
+from tasks.resampling import Clusters, bootstrap, choose_clusters, percentiles
+
+NO_SPREAD = 1e-15  # a variance below this is the rounding of sums
+DECIMALS = 10  # of a reported figure: the order of a sum must not show in a digest
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric to report. `most` says how many independent images it could rest on at best; None: it is no share."""
+
+    name: str
+    metric: Metric
+    most: Callable[[Outcomes], float] | None = None
+
+
+def estimate_rate(metric: str, name: str, hits: np.ndarray, rows: pd.DataFrame, params: EvaluateParams) -> Finding:
+    """The share of `hits` (n,) on the slice `name`; NaN when it has no image."""
+    if len(rows) == 0:
+        return Finding(metric, name, math.nan, math.nan, math.nan, 0, 0, "none", params.level)
+    clusters = choose_clusters(rows, params.min_clusters)
+    value = float(np.mean(hits))
+    if clusters.independent:
+        return _finding(metric, name, value, [wilson(hits.sum(), len(hits), params.level)], clusters, "wilson", params)
+    values = _resampled_mean(hits, clusters, params)
+    number = effective_number(len(hits), value * (1 - value), values, clusters, params.level)
+    intervals = [wilson(value * number, number, params.level), percentiles(values, params.level)]
+    return _finding(metric, name, value, intervals, clusters, f"wilson and bootstrap of {clusters.kind}", params)
+
+
+def estimate_gain(metric: str, name: str, gains: np.ndarray, rows: pd.DataFrame, params: EvaluateParams) -> Finding:
+    """The mean of `gains` (n,): 1 where only the candidate is right, -1 where only the baseline is, else 0."""
+    clusters = choose_clusters(rows, params.min_clusters)
+    n, gained, lost = len(gains), float((gains > 0).sum()), float((gains < 0).sum())
+    value = (gained - lost) / n
+    if clusters.independent:
+        return _finding(metric, name, value, [tango(gained, lost, n, params.level)], clusters, "tango", params)
+    values = _resampled_mean(gains, clusters, params)
+    number = effective_number(n, (gained + lost) / n - value**2, values, clusters, params.level)
+    share = number / n
+    intervals = [tango(gained * share, lost * share, number, params.level), percentiles(values, params.level)]
+    return _finding(metric, name, value, intervals, clusters, f"tango and bootstrap of {clusters.kind}", params)
+
+
+def estimate_measures(
+    measures: Iterable[Measure], name: str, rows: pd.DataFrame, params: EvaluateParams
+) -> Iterator[Finding]:
+    """Each measure on the slice, all from the same resamples.
+
+    The percentile interval of an error that cannot be negative (calibration error above all) lies high, for resampling
+    adds noise of its own; it is kept, stretched to hold the point value: too careful rather than too bold.
+    """
+    measures, outcomes = list(measures), outcomes_of(rows)
+    clusters = choose_clusters(rows, params.min_clusters)
+    resampled = bootstrap(
+        lambda weights: np.stack([m.metric(outcomes, weights) for m in measures], axis=1),
+        clusters,
+        params.resamples,
+        params.seed,
+    )
+    for measure, values in zip(measures, resampled.T, strict=True):
+        value = point(measure.metric, outcomes)
+        intervals, method = [percentiles(values, params.level)], f"bootstrap of {clusters.kind}"
+        if measure.most is not None:
+            number = effective_number(measure.most(outcomes), value * (1 - value), values, clusters, params.level)
+            intervals.append(wilson(value * number, number, params.level))
+            method = f"wilson and {method}"
+        yield _finding(measure.name, name, value, intervals, clusters, method, params)
+
+
+def effective_number(most: float, alone: float, resampled: np.ndarray, clusters: Clusters, level: float) -> float:
+    """How many independent images would vary as much as these: `alone` over the variance of `resampled`.
+
+    `alone` is the variance of one image. Never more than `most`; when no resample differs, each cluster counts once.
+    Corrected for the few degrees of freedom of a variance from few clusters (Korn & Graubard 1998); Wilson's interval
+    at this number is the one Franco, Little, Louis & Slud (2019) recommend for clustered shares.
+    """
+    spread = float(np.var(resampled))
+    number = min(most, alone / spread) if spread > NO_SPREAD else most * clusters.count / len(clusters.codes)
+    tail = (1 + level) / 2
+    correction = (norm.ppf(tail) / t.ppf(tail, clusters.count - 1)) ** 2 if clusters.count > 1 else 0.0
+    return max(number * correction, 1e-6)  # a single cluster says nothing: the interval is then the whole range
+
+
+def _resampled_mean(values: np.ndarray, clusters: Clusters, params: EvaluateParams) -> np.ndarray:
+    resampled = bootstrap(lambda w: weighted_mean(values, w)[:, None], clusters, params.resamples, params.seed)
+    return resampled[:, 0]
+
+
+def _finding(
+    metric: str,
+    name: str,
+    value: float,
+    intervals: list[Interval],
+    clusters: Clusters,
+    method: str,
+    params: EvaluateParams,
+) -> Finding:
+    """The finding with the envelope of the intervals; a NaN among the ends stays one."""
+    low = float(np.min([value, *(i.low for i in intervals)]))
+    high = float(np.max([value, *(i.high for i in intervals)]))
+    value, low, high = (round(x, DECIMALS) for x in (value, low, high))
+    return Finding(metric, name, value, low, high, len(clusters.codes), clusters.count, method, params.level)

@@ -1,0 +1,30 @@
+"""Evaluators: one question a module, all with one interface.
+
+    evaluate(predictions, manifest, params, baseline) -> Iterator[Finding]
+
+`predictions` and `baseline` are tables as the stage predict writes them, the baseline's from the network trained from
+scratch; `manifest` is the split stage's. An evaluator yields what it can measure and nothing else: what it leaves out,
+the gate misses by name.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import pandas as pd
+
+from tasks.findings import Finding
+from tasks.params import EvaluateParams
+
+
+class Evaluator(Protocol):
+    """What each module of this package is."""
+
+    def evaluate(
+        self,
+        predictions: pd.DataFrame,
+        manifest: pd.DataFrame,
+        params: EvaluateParams,
+        baseline: pd.DataFrame | None = None,
+    ) -> Iterator[Finding]:
+        """The findings that answer the module's question."""
+        ...

@@ -1,0 +1,96 @@
+"""Findings: one measured figure with its interval, its n and its slice; report.json is a list of them.
+
+A slice is `<split>` or `<split>/<column>=<value>`, the split being test or mirror: `test`, `mirror/condition=faded`.
+JSON has no NaN: a figure that could not be computed is stored as null and read back as NaN, which no gate passes.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import EvidenceMissing
+
+REPORT = "report.json"
+SLICE = r"^(test|mirror)(/[^/=]+=.+)?$"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`metric` on `slice`: `value` in [`low`, `high`] at confidence `level`, from `n` images.
+
+    `clusters` counts the independent units among them; `method` says how the interval was made.
+    """
+
+    metric: str
+    slice: str
+    value: float
+    low: float
+    high: float
+    n: int
+    clusters: int
+    method: str
+    level: float = 0.95
+
+    @property
+    def is_number(self) -> bool:
+        """Whether value and interval are all finite."""
+        return all(math.isfinite(x) for x in (self.value, self.low, self.high))
+
+
+FLOATS = ("value", "low", "high")
+TYPES = {"metric": str, "slice": str, "n": int, "clusters": int, "method": str, "level": float}
+
+
+def write_findings(findings: Iterable[Finding], path: Path) -> None:
+    """Write the list as JSON, one finding a line."""
+    lines = [json.dumps(_without_nan(asdict(f)), allow_nan=False, ensure_ascii=False) for f in findings]
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+def read_findings(path: Path) -> list[Finding]:
+    """Read a report, given as the file or its folder; anything but a sound list is EvidenceMissing."""
+    file = path / REPORT if path.is_dir() else path
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvidenceMissing(f"cannot read findings from {file}: {error}; run the stage evaluate") from error
+    if not isinstance(rows, list):
+        raise EvidenceMissing(f"{file} holds a {type(rows).__name__}, not a list of findings; run the stage evaluate")
+    findings = [_finding(row, f"{file}, entry {place}") for place, row in enumerate(rows)]
+    index_findings(findings)
+    return findings
+
+
+def index_findings(findings: Iterable[Finding]) -> dict[tuple[str, str], Finding]:
+    """The findings by (metric, slice); two with the same key are EvidenceMissing, for neither can be believed."""
+    index: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        key = (finding.metric, finding.slice)
+        if key in index:
+            raise EvidenceMissing(f"two findings for {finding.metric} on {finding.slice}; run the stage evaluate again")
+        index[key] = finding
+    return index
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {key: None for key in FLOATS if not math.isfinite(row[key])}
+
+
+def _finding(row: Any, place: str) -> Finding:
+    names = [f.name for f in fields(Finding)]
+    if not isinstance(row, dict) or sorted(row) != sorted(names):
+        raise EvidenceMissing(f"{place}: expected the keys {', '.join(names)}; run the stage evaluate")
+    for key in names:
+        allowed: Any = (int, float, type(None)) if key in FLOATS else TYPES[key]
+        if not isinstance(row[key], allowed) or isinstance(row[key], bool):
+            raise EvidenceMissing(f"{place}: {key} is {row[key]!r}; run the stage evaluate")
+    finding = Finding(**row | {key: math.nan if row[key] is None else float(row[key]) for key in FLOATS})
+    if finding.is_number and not finding.low <= finding.value <= finding.high:
+        raise EvidenceMissing(
+            f"{place}: {finding.metric} on {finding.slice} is {finding.value}, outside its own interval "
+            f"[{finding.low}, {finding.high}]; run the stage evaluate"
+        )
+    return finding

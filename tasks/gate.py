@@ -1,0 +1,110 @@
+"""The gate: findings and a plan in, a verdict out. It decides on intervals, and missing evidence fails.
+
+For `at_least`: PASS when the lower end reaches the bound, FAIL when the upper end stays below it, else INCONCLUSIVE;
+`at_most` is the mirror image. No finding, a figure that is not a number, or an interval at another level than the
+plan's: FAIL. Fewer images than the criterion asks for: INCONCLUSIVE, whatever the figures say.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tasks.errors import PlanInvalid
+from tasks.findings import Finding, index_findings
+from tasks.labels_needed import labels_needed
+from tasks.plan import Criterion, Plan
+from tasks.sentences import describe_demand, describe_finding, describe_overall, describe_place, describe_settling
+from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, Judgement, Verdict
+
+
+def judge_report(findings: Iterable[Finding], plan: Plan, not_applicable: dict[str, str]) -> Verdict:
+    """Judge every criterion; only those of severity block move the overall verdict.
+
+    `not_applicable` maps a criterion's name to the reason why it cannot apply; a plan none of whose blocking criteria
+    applies shows nothing, and fails.
+    """
+    _refuse_unknown(not_applicable, plan)
+    index = index_findings(findings)
+    judgements: list[Judgement] = []
+    for criterion in plan.criteria:
+        if criterion.name in not_applicable:
+            judgements.append(_not_applicable(criterion, not_applicable[criterion.name].strip()))
+        else:
+            judgements += [_judge(criterion, place, f, plan.level) for place, f in _evidence(criterion, index)]
+    overall = _overall(judgements)
+    return Verdict(overall, describe_overall(overall, judgements), tuple(judgements))
+
+
+def _refuse_unknown(not_applicable: dict[str, str], plan: Plan) -> None:
+    names = [c.name for c in plan.criteria]
+    for name, reason in not_applicable.items():
+        if name not in names:
+            raise PlanInvalid(f"not_applicable names '{name}', but the plan's criteria are {', '.join(names)}")
+        if not reason.strip():
+            raise PlanInvalid(f"not_applicable gives no reason for '{name}'; say why it cannot apply to this project")
+
+
+def _evidence(criterion: Criterion, index: dict[tuple[str, str], Finding]) -> Iterator[tuple[str, Finding | None]]:
+    """The slices that the criterion covers, each with its finding or None."""
+    start = criterion.everywhere
+    if start is None:
+        yield criterion.slice, index.get((criterion.metric, criterion.slice))
+        return
+    found = [f for (metric, name), f in index.items() if metric == criterion.metric and name.startswith(start)]
+    yield from ((f.slice, f) for f in found)
+    if not found:
+        yield criterion.slice, None
+
+
+def _judge(criterion: Criterion, place: str, finding: Finding | None, level: float) -> Judgement:
+    where = describe_place(criterion.metric, place)
+    if finding is None:
+        return _judgement(criterion, place, FAIL, f"{where}: no evidence, the report holds no such finding")
+    if not finding.is_number:
+        return _judgement(criterion, place, FAIL, f"{where}: not a number (n = {finding.n})", n=finding.n)
+    figures: dict[str, Any] = {"value": finding.value, "low": finding.low, "high": finding.high, "n": finding.n}
+    if abs(finding.level - level) > 1e-9:
+        text = f"{where}: no evidence at the plan's level {level:g}, the report's interval is at {finding.level:g}"
+        return _judgement(criterion, place, FAIL, text, **figures)
+    if finding.n < criterion.minimum_n:
+        more = criterion.minimum_n - finding.n
+        text = f"{where}: not assessable: {finding.n} of {criterion.minimum_n} images, label {more} more"
+        return _judgement(criterion, place, INCONCLUSIVE, text, **figures, labels_needed=more)
+    outcome = decide(finding.low, finding.high, criterion)
+    more_or_none = labels_needed(finding, criterion.bound) if outcome == INCONCLUSIVE else None
+    text = f"{where}: {describe_finding(finding, criterion.bound)} must be {describe_demand(criterion)}; "
+    text += describe_settling(outcome, finding, criterion, more_or_none)
+    return _judgement(criterion, place, outcome, text, **figures, labels_needed=more_or_none)
+
+
+def decide(low: float, high: float, criterion: Criterion) -> str:
+    """PASS, FAIL or INCONCLUSIVE for an interval of numbers."""
+    if criterion.at_least is not None:
+        return PASS if low >= criterion.at_least else FAIL if high < criterion.at_least else INCONCLUSIVE
+    return PASS if high <= criterion.bound else FAIL if low > criterion.bound else INCONCLUSIVE
+
+
+def _not_applicable(criterion: Criterion, reason: str) -> Judgement:
+    text = f"{describe_place(criterion.metric, criterion.slice)}: {reason}"
+    return _judgement(criterion, criterion.slice, NOT_APPLICABLE, text)
+
+
+def _judgement(criterion: Criterion, place: str, outcome: str, text: str, **figures: Any) -> Judgement:
+    return Judgement(
+        criterion=criterion.name,
+        metric=criterion.metric,
+        slice=place,
+        outcome=outcome,
+        severity=criterion.severity,
+        sentence=f"{outcome} {text}",
+        reason=criterion.reason,
+        direction=criterion.direction,
+        bound=criterion.bound,
+        **figures,
+    )
+
+
+def _overall(judgements: list[Judgement]) -> str:
+    outcomes = {j.outcome for j in judgements if j.severity == "block"} - {NOT_APPLICABLE}
+    if FAIL in outcomes or not outcomes:
+        return FAIL
+    return INCONCLUSIVE if INCONCLUSIVE in outcomes else PASS

@@ -1,0 +1,208 @@
+"""Metrics as functions of weights: `metric(outcomes, weights (B, n)) -> (B,)`.
+
+Weights of ones give the point value, the weights of a resample its bootstrap value. A metric that averages over
+classes averages over those that are present, that is, whose images have weight: scikit-learn's value with `labels`
+set to the labels in y_true and `zero_division=0`. A class that is absent from the slice but predicted there lowers the
+recall of the class it was mistaken for. Where nothing is present the value is NaN.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+
+from tasks.resampling import Weights
+
+PROBABILITY = "prob_"
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What a model said of n images: class numbers `truth` and `predicted` (n,), `probabilities` (n, K)."""
+
+    truth: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def hits(self) -> np.ndarray:
+        """Whether each image was predicted right, (n,)."""
+        return self.truth == self.predicted
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.probabilities.shape[1]
+
+
+Metric = Callable[[Outcomes, Weights], np.ndarray]
+
+
+def classes_of(table: pd.DataFrame) -> list[str]:
+    """The class labels, in the model's order, from the columns `prob_<label>`."""
+    return [c.removeprefix(PROBABILITY) for c in table.columns if c.startswith(PROBABILITY)]
+
+
+def outcomes_of(table: pd.DataFrame) -> Outcomes:
+    """The outcomes of a table with columns label, predicted and prob_<label>."""
+    classes = pd.Index(classes_of(table))
+    probabilities = table[[PROBABILITY + c for c in classes]].to_numpy(dtype=float)
+    return Outcomes(classes.get_indexer(table["label"]), classes.get_indexer(table["predicted"]), probabilities)
+
+
+def point(metric: Metric, outcomes: Outcomes) -> float:
+    """The metric on the images as they are."""
+    return float(metric(outcomes, np.ones((1, len(outcomes.truth))))[0])
+
+
+def accuracy(outcomes: Outcomes, weights: Weights) -> np.ndarray:
+    """The share of images predicted right."""
+    return weighted_mean(outcomes.hits, weights)
+
+
+def class_recall(outcomes: Outcomes, weights: Weights) -> np.ndarray:
+    """Of the images of each class, the share predicted as it, (B, K); NaN for an absent class."""
+    hits, support, _ = _counts(outcomes, weights)
+    return _ratio(hits, support)
+
+
+def class_precision(outcomes: Outcomes, weights: Weights) -> np.ndarray:
+    """Of the images predicted as each class, the share that are of it, (B, K); NaN for a class never predicted."""
+    hits, _, called = _counts(outcomes, weights)
+    return _ratio(hits, called)
+
+
+def macro_recall(outcomes: Outcomes, weights: Weights) -> np.ndarray:
+    """The mean recall over the classes present."""
+    hits, support, _ = _counts(outcomes, weights)
+    return _average(_ratio(hits, support), support > 0)
+
+
+balanced_accuracy = macro_recall  # the same figure under its other name (Brodersen et al. 2010)
+
+
+def macro_precision(outcomes: Outcomes, weights: Weights) -> np.ndarray:
+    """The mean precision over the classes present; a class that is never predicted counts as 0."""
+    hits, support, called = _counts(outcomes, weights)
+    return _average(np.nan_to_num(_ratio(hits, called)), support > 0)
+
+
+def macro_f1(outcomes: Outcomes, weights: Weights) -> np.ndarray:
+    """The mean over the classes present of the harmonic mean of precision and recall."""
+    hits, support, called = _counts(outcomes, weights)
+    return _average(_ratio(2 * hits, support + called), support > 0)
+
+
+def macro_roc_auc(outcomes: Outcomes, weights: Weights) -> np.ndarray:
+    """The mean over the classes present of the area under the ROC curve of that class against the rest.
+
+    The area is the chance that an image of the class gets a higher probability than another image, ties counting half.
+    """
+    areas = np.stack([_area(outcomes, k, weights) for k in range(outcomes.classes)], axis=1)
+    return _average(areas, np.isfinite(areas))
+
+
+def ece(bins: int) -> Metric:
+    """The expected calibration error: the mean gap between confidence and accuracy over equal-width bins.
+
+    Guo et al. 2017, equation 3; a confidence on an edge belongs to the bin above it.
+    """
+
+    def error(outcomes: Outcomes, weights: Weights) -> np.ndarray:
+        confidence = outcomes.probabilities.max(axis=1)
+        gaps = _totals(bin_of(confidence, bins), outcomes.hits - confidence, bins, weights)
+        return _ratio(np.abs(gaps).sum(axis=1), weights.sum(axis=1))
+
+    return error
+
+
+def bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """The number 0..bins-1 of the equal-width bin of each confidence."""
+    return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1])
+
+
+def brier(outcomes: Outcomes, weights: Weights) -> np.ndarray:
+    """The mean squared distance between the probabilities and the truth, summed over classes: 0 to 2 (Brier 1950)."""
+    wanted = np.eye(outcomes.classes)[outcomes.truth]
+    return weighted_mean(((outcomes.probabilities - wanted) ** 2).sum(axis=1), weights)
+
+
+def nll(outcomes: Outcomes, weights: Weights) -> np.ndarray:
+    """The mean negative log probability of the true class; 0 is taken as the smallest step of float64."""
+    told = outcomes.probabilities[np.arange(len(outcomes.truth)), outcomes.truth]
+    return weighted_mean(-np.log(np.clip(told, np.finfo(float).eps, 1)), weights)
+
+
+def weighted_mean(values: np.ndarray, weights: Weights) -> np.ndarray:
+    """The mean of values (n,) under each row of weights."""
+    total = _totals(np.zeros(len(values), dtype=int), values, 1, weights)[:, 0]
+    return _ratio(total, weights.sum(axis=1))
+
+
+def _counts(outcomes: Outcomes, weights: Weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weight of the hits, of the images and of the predictions of each class, each (B, K)."""
+    truth, predicted, k = outcomes.truth, outcomes.predicted, outcomes.classes
+    ones = np.ones(len(truth))
+    return (
+        _totals(truth, outcomes.hits, k, weights),
+        _totals(truth, ones, k, weights),
+        _totals(predicted, ones, k, weights),
+    )
+
+
+def _totals(codes: np.ndarray, values: np.ndarray, size: int, weights: Weights) -> np.ndarray:
+    """Sum weight times value over the images of each code: (B, size), in an order that no thread count changes."""
+    picked = csr_array((np.asarray(values, float), (codes, np.arange(len(codes)))), shape=(size, len(codes)))
+    return (picked @ weights.T).T
+
+
+def _area(outcomes: Outcomes, k: int, weights: Weights) -> np.ndarray:
+    scores = outcomes.probabilities[:, k]
+    order = np.argsort(scores, kind="stable")
+    ranked, positive = scores[order], outcomes.truth[order] == k
+    below = np.zeros((len(order) + 1, len(weights)))
+    np.take(weights.T, order, axis=0, out=below[1:])
+    ours = below[1:][positive]  # (positives, B)
+    below[1:][positive] = 0
+    np.cumsum(below, axis=0, out=below)  # the weight of the negatives before each place
+    first = np.searchsorted(ranked, ranked[positive], side="left")
+    after = np.searchsorted(ranked, ranked[positive], side="right")
+    won = (ours * (below[first] + below[after]) / 2).sum(axis=0)
+    return _ratio(won, ours.sum(axis=0) * below[-1])
+
+
+def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    return np.divide(over, under, out=np.full(np.shape(over), np.nan), where=under > 0)
+
+
+def _average(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    return _ratio(np.where(chosen, values, 0.0).sum(axis=1), chosen.sum(axis=1))
+
+
+@dataclass(frozen=True)
+class Described:
+    """How a metric is written for people: its title, and whether it is a share, a difference of shares or a number."""
+
+    title: str
+    unit: str
+
+
+SHARE, DIFFERENCE, NUMBER = "share", "difference", "number"
+
+# Every metric that an evaluator may report and a plan may name.
+REGISTRY = {
+    "accuracy": Described("accuracy", SHARE),
+    "balanced_accuracy": Described("balanced accuracy", SHARE),
+    "macro_precision": Described("macro precision", SHARE),
+    "macro_recall": Described("macro recall", SHARE),
+    "macro_f1": Described("macro F1", SHARE),
+    "macro_roc_auc": Described("macro ROC-AUC", SHARE),
+    "recall": Described("recall", SHARE),
+    "precision": Described("precision", SHARE),
+    "ece": Described("expected calibration error", SHARE),
+    "brier": Described("Brier score", NUMBER),
+    "nll": Described("negative log-likelihood", NUMBER),
+    "accuracy_gain_over_scratch": Described("accuracy gain over training from scratch", DIFFERENCE),
+}

@@ -1,0 +1,120 @@
+"""The evaluation plan: what a model must show before it may be released, fixed before anything is measured.
+
+Read from governance/plan.yaml. Every bound has a reason; a key that is unknown, missing or written twice is an error,
+so that a slip of the pen cannot switch a criterion off.
+"""
+
+import datetime as dt
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from tasks.errors import PlanInvalid
+from tasks.findings import SLICE
+from tasks.metrics import REGISTRY
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Bound = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Criterion(BaseModel):
+    """One demand: the interval of `metric` on `slice` must lie on the right side of the bound.
+
+    A slice that ends in `=*` stands for every value of that column in the report, each judged on its own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    name: Text
+    metric: str
+    slice: str = Field(pattern=SLICE)
+    at_least: Bound | None = None
+    at_most: Bound | None = None
+    minimum_n: int = Field(ge=1)
+    severity: Literal["block", "warn"]
+    reason: Text
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        if metric not in REGISTRY:
+            raise ValueError(f"unknown metric '{metric}'; the metrics are {', '.join(REGISTRY)}")
+        return metric
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError(f"criterion '{self.name}' needs exactly one of at_least and at_most")
+        return self
+
+    @property
+    def bound(self) -> float:
+        """The number on which the decision turns."""
+        return self.at_most if self.at_least is None else self.at_least  # type: ignore[return-value]
+
+    @property
+    def direction(self) -> str:
+        """`at_least` or `at_most`."""
+        return "at_most" if self.at_least is None else "at_least"
+
+    @property
+    def everywhere(self) -> str | None:
+        """For a slice that ends in `=*`, what the names of its slices begin with."""
+        return self.slice.removesuffix("*") if self.slice.endswith("=*") else None
+
+
+class Plan(BaseModel):
+    """All criteria, who answers for them, and until when. `level` is the confidence of the intervals it judges."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    version: int = Field(ge=1)
+    use_case: Text
+    owner: Text
+    review_by: dt.date
+    level: float = Field(gt=0.5, lt=1)
+    criteria: list[Criterion] = Field(min_length=1)
+
+    @field_validator("criteria")
+    @classmethod
+    def _named_once(cls, criteria: list[Criterion]) -> list[Criterion]:
+        twice = sorted(name for name, count in Counter(c.name for c in criteria).items() if count > 1)
+        if twice:
+            raise ValueError(f"criterion names used more than once: {', '.join(twice)}")
+        return criteria
+
+    def is_overdue(self, today: dt.date) -> bool:
+        """Whether the day of its review has passed."""
+        return today > self.review_by
+
+
+def load_plan(path: Path) -> Plan:
+    """Read and check a plan; PlanInvalid names the file, the key and what is allowed."""
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except OSError as error:
+        raise PlanInvalid(f"cannot read the plan {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PlanInvalid(f"{path} is not valid YAML: {error}") from error
+    try:
+        return Plan.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'the plan'}: {p['msg']}" for p in error.errors())
+        raise PlanInvalid(
+            f"{path}: {problems}. The keys are {', '.join(Plan.model_fields)}; "
+            f"those of a criterion are {', '.join(Criterion.model_fields)}"
+        ) from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML as pyyaml reads it, except that a key written twice is an error: pyyaml would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = sorted(str(key) for key, count in Counter(keys).items() if count > 1)
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key written twice: {', '.join(twice)}", node.start_mark
+            )
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,95 @@
+"""Predictions, checked and joined with the manifest: the one table that every evaluator reads.
+
+Evaluation must see each image of test and mirror exactly once, with sound probabilities; anything else is
+EvidenceMissing and names the images.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import EvidenceMissing
+from tasks.metrics import PROBABILITY, classes_of
+from tasks.slices import JUDGED, SLICE
+
+AS_TAKEN = "as taken"
+TOLERANCE = 1e-4  # of a sum of float32 probabilities
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a parquet file, given as itself or as the folder that holds it alone."""
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if len(files) != 1 or not files[0].is_file():
+        raise EvidenceMissing(f"expected one parquet file at {path}, found {len(files)}; run the stage that writes it")
+    try:
+        return pd.read_parquet(files[0])
+    except (OSError, ValueError) as error:
+        raise EvidenceMissing(f"cannot read {files[0]}: {error}; run the stage that writes it again") from error
+
+
+def join_predictions(predictions: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    """The rows of test and mirror in the manifest's order, each with its prediction and probabilities."""
+    _require("the predictions", predictions, ["image_id", "predicted", "model"])
+    _require("the manifest", manifest, ["image_id", "label", "split", "group", "unit"])
+    if "condition" in predictions:
+        predictions = predictions[predictions["condition"] == AS_TAKEN]
+    _refuse("twice in the manifest", manifest["image_id"][manifest["image_id"].duplicated()])
+    _refuse("predicted twice", predictions["image_id"][predictions["image_id"].duplicated()])
+    _refuse(
+        "predicted but not in the manifest",
+        predictions["image_id"][~predictions["image_id"].isin(manifest["image_id"])],
+    )
+    judged = manifest[manifest["split"].isin(JUDGED)]
+    if judged.empty:
+        raise EvidenceMissing("the manifest has no image in test or mirror; check the split stage's parameters")
+    _refuse("without a prediction", judged["image_id"][~judged["image_id"].isin(predictions["image_id"])])
+    columns = ["image_id", "label", "split", "group", "unit", *(c for c in judged if c.startswith(SLICE))]
+    kept = ["image_id", "predicted", "model", *(PROBABILITY + c for c in classes_of(predictions))]
+    table = judged[columns].merge(predictions[kept], on="image_id", how="left", validate="one_to_one")
+    _check_values(table)
+    return table
+
+
+def model_of(table: pd.DataFrame) -> str:
+    """The digest of the one model that made these predictions."""
+    digests = sorted(set(table["model"]))
+    if len(digests) != 1:
+        raise EvidenceMissing(
+            f"the predictions come from {len(digests)} models, {digests}; run the stage predict again"
+        )
+    return str(digests[0])
+
+
+def _check_values(table: pd.DataFrame) -> None:
+    classes = classes_of(table)
+    if not classes:
+        raise EvidenceMissing(f"the predictions have no column {PROBABILITY}<label>; run the stage predict again")
+    unknown = sorted({str(label) for label in table["label"]} - set(classes))
+    if unknown:
+        raise EvidenceMissing(f"labels {unknown[:5]} are unknown to the model, which knows {', '.join(classes)}")
+    probabilities = table[[PROBABILITY + c for c in classes]].to_numpy(dtype=float)
+    ids = table["image_id"]
+    _refuse("with a probability that is not a number from 0 to 1", ids[~_within(probabilities)])
+    _refuse("whose probabilities do not add up to 1", ids[np.abs(probabilities.sum(axis=1) - 1) > TOLERANCE])
+    place = pd.Index(classes).get_indexer(table["predicted"])
+    told = probabilities[np.arange(len(table)), place]
+    _refuse("whose predicted label is not the most probable", ids[(place < 0) | (told < probabilities.max(axis=1))])
+
+
+def _within(probabilities: np.ndarray) -> np.ndarray:
+    inside: np.ndarray = (probabilities >= -TOLERANCE) & (probabilities <= 1 + TOLERANCE)  # False for NaN
+    return np.logical_and.reduce(inside, axis=1)
+
+
+def _require(what: str, table: pd.DataFrame, columns: Iterable[str]) -> None:
+    missing = [c for c in columns if c not in table]
+    if missing:
+        raise EvidenceMissing(f"{what} lack the column {', '.join(missing)}; run the stage that writes them again")
+
+
+def _refuse(what: str, ids: pd.Series) -> None:
+    if len(ids):
+        shown = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
+        raise EvidenceMissing(f"{len(ids)} images {what}: {shown}; run the stage predict again for this manifest")

@@ -1,0 +1,88 @@
+"""The words of a verdict: one sentence a criterion, the same in the log, the alert, the card and the record."""
+
+from tasks.findings import Finding
+from tasks.metrics import DIFFERENCE, NUMBER, REGISTRY
+from tasks.plan import Criterion
+from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, Judgement
+
+MOST_DECIMALS = 6
+
+
+def describe_place(metric: str, place: str) -> str:
+    """`accuracy on mirror/condition=faded`."""
+    return f"{REGISTRY[metric].title} on {place}"
+
+
+def describe_finding(finding: Finding, bound: float) -> str:
+    """`61.2 % [55.1, 67.0] (n = 260)`, with as many decimals as it takes to tell each figure from the bound."""
+    unit = REGISTRY[finding.metric].unit
+    figures = (finding.value, finding.low, finding.high)
+    decimals = _decimals(figures, bound, unit)
+    value, low, high = (_number(x, unit, decimals) for x in figures)
+    return f"{value}{_suffix(unit)} [{low}, {high}] (n = {finding.n})"
+
+
+def describe_demand(criterion: Criterion) -> str:
+    """`at least 75 %`."""
+    unit = REGISTRY[criterion.metric].unit
+    scaled = round(criterion.bound * _scale(unit), 10)
+    return f"{criterion.direction.replace('_', ' ')} {scaled:{'+' if unit == DIFFERENCE else ''}g}{_suffix(unit)}"
+
+
+def describe_settling(outcome: str, finding: Finding, criterion: Criterion, more: int | None) -> str:
+    """Which end of the interval decided, or what it would take to decide."""
+    above = criterion.at_least is not None
+    if outcome == PASS:
+        return "the lower end reaches it" if above else "the upper end stays within it"
+    if outcome == FAIL:
+        return "the upper end lies below it" if above else "the lower end lies above it"
+    if more is None:
+        return "the value sits on the bound, so no number of labels settles it"
+    settled = PASS if (finding.value > criterion.bound) == above else FAIL
+    return (
+        f"the bound lies inside the interval; about {more} more labels in {finding.slice} "
+        f"would make it a {settled} if the value holds"
+    )
+
+
+def describe_overall(overall: str, judgements: list[Judgement]) -> str:
+    """One sentence for the whole verdict; warnings are counted beside it."""
+    blocking = [j for j in judgements if j.severity == "block" and j.outcome != NOT_APPLICABLE]
+    warned = sum(j.severity == "warn" and j.outcome in (FAIL, INCONCLUSIVE) for j in judgements)
+    decisive = [j for j in blocking if j.outcome == overall]
+    if not blocking:
+        text = "no blocking criterion applies, so nothing has been shown"
+    elif overall == PASS:
+        text = f"{_count(len(blocking), 'blocking judgement')}, all met"
+    else:
+        verb = "failed" if overall == FAIL else "left open"
+        places = ", ".join(describe_place(j.metric, j.slice) for j in decisive[:3])
+        rest = f" and {len(decisive) - 3} more" if len(decisive) > 3 else ""
+        text = f"{len(decisive)} of {_count(len(blocking), 'blocking judgement')} {verb}: {places}{rest}"
+    return f"{overall}: {text}" + (f"; {_count(warned, 'warning')}" if warned else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _scale(unit: str) -> int:
+    return 1 if unit == NUMBER else 100
+
+
+def _suffix(unit: str) -> str:
+    return {NUMBER: "", DIFFERENCE: " points"}.get(unit, " %")
+
+
+def _number(figure: float, unit: str, decimals: int) -> str:
+    return f"{figure * _scale(unit):{'+' if unit == DIFFERENCE else ''}.{decimals}f}"
+
+
+def _decimals(figures: tuple[float, ...], bound: float, unit: str) -> int:
+    """The fewest decimals at which no figure looks like the bound without being it."""
+    scale = _scale(unit)
+    for decimals in range(3 if unit == NUMBER else 1, MOST_DECIMALS):
+        shown = [round(x * scale, decimals) for x in figures]
+        if all(s != round(bound * scale, 10) or abs(x - bound) <= 1e-9 for s, x in zip(shown, figures, strict=True)):
+            return decimals
+    return MOST_DECIMALS

@@ -1,0 +1,27 @@
+"""Slices: the parts of test and mirror that are reported on their own, each as `<split>/<column>=<value>`."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+JUDGED = ("test", "mirror")  # the splits that evaluation reports
+SLICE = "slice_"  # begins the manifest's slice columns
+EMPTY = "(empty)"  # stands for an empty value
+
+
+def iter_splits(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each judged split that has images."""
+    for split in JUDGED:
+        rows = table[table["split"] == split]
+        if len(rows):
+            yield split, rows
+
+
+def iter_slices(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each judged split, and within it every value of every slice column, however few its images."""
+    for split, part in iter_splits(table):
+        yield split, part
+        for column in (c for c in table if c.startswith(SLICE)):
+            values = part[column].replace("", EMPTY)
+            for value in sorted(values.unique()):
+                yield f"{split}/{column.removeprefix(SLICE)}={value}", part[values == value]
