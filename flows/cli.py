@@ -198,7 +198,7 @@ def quiet_prefect() -> None:
     """Leave Prefect's own lines to its API; the terminal shows ours."""
     from prefect.logging.handlers import PrefectConsoleHandler
 
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
+    for name in ("", "prefect", "prefect.flow_runs", "prefect.task_runs", "tasks", "flows"):
         logger = logging.getLogger(name)
         logger.handlers = [h for h in logger.handlers if not isinstance(h, PrefectConsoleHandler)]
         logger.propagate = logger.propagate and name != "prefect"

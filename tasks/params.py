@@ -47,6 +47,7 @@ class SplitParams(Section):
     validation: float = Field(gt=0, lt=1)
     calibration: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
+    min_groups: int = Field(gt=0)  # distinct groups that the test split must hold, where there are groups
     seed: int
 
 

@@ -31,11 +31,8 @@ def split(images: Path, project: Path, params: SplitParams, out: Path) -> None:
     manifest = make_manifest(pd.read_parquet(images / "images.parquet"), about, params)
     counts = manifest["split"].value_counts().to_dict()
     logger.info("split into %s", ", ".join(f"{name} {count}" for name, count in counts.items()))
-    frame = manifest.assign(
-        groups_splits=manifest.groupby("group")["split"].transform("nunique"),
-        sha256_splits=manifest.groupby("sha256")["split"].transform("nunique"),
-    )
-    raise_if_rejected(run_contract("split", frame, {"splits": [*SPLITS, MIRROR]}, Path("great_expectations")))
+    given = {"splits": [*SPLITS, MIRROR], "min_groups_per_split": params.min_groups if about.group else 1}
+    raise_if_rejected(run_contract("split", manifest, given))
     manifest.to_parquet(out / "manifest.parquet", index=False)
 
 

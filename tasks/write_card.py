@@ -94,7 +94,7 @@ def unknown(verdict: Verdict, passport: dict[str, Any]) -> list[str]:
 
 def accuracy_bounds(verdict: Verdict) -> dict[str, float]:
     """Slice -> the plan's lower bound on accuracy."""
-    return {j.slice: j.at_least for j in verdict.judgements if j.metric == "accuracy" and j.at_least is not None}
+    return {j.slice: j.bound for j in verdict.judgements if j.metric == "accuracy" and j.direction == "at_least"}
 
 
 def transfer_rows(findings: list[Finding], by_key: dict[tuple[str, str], Finding]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from tasks.params import SplitParams
 from tasks.project import Mirror, Project
 from tasks.split import deal, make_manifest
 
-PARAMS = SplitParams(train=0.5, validation=0.15, calibration=0.15, test=0.2, seed=3)
+PARAMS = SplitParams(train=0.5, validation=0.15, calibration=0.15, test=0.2, min_groups=2, seed=3)
 
 
 def images(count: int = 600, groups: int = 60) -> pd.DataFrame:
@@ -91,7 +91,7 @@ def test_wrong_columns_are_named(values: dict[str, object], sentence: str) -> No
 
 
 def test_shares_that_do_not_add_up_are_refused() -> None:
-    with pytest.raises(BadInput, match="add up to 1.1"):
+    with pytest.raises(BadInput, match=r"add up to 1\.1"):
         make_manifest(images(), project(), PARAMS.model_copy(update={"test": 0.3}))
 
 
