@@ -1,0 +1,108 @@
+"""A plan that could be misread does not load."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.errors import PlanInvalid
+from tasks.metrics import REGISTRY
+from tasks.plan import Plan, load_plan
+
+CRITERION = {
+    "name": "accuracy",
+    "metric": "accuracy",
+    "slice": "test",
+    "at_least": 0.9,
+    "minimum_n": 100,
+    "severity": "block",
+    "reason": "a person corrects the rest",
+}
+HEAD = {"version": 1, "use_case": "digits", "owner": "forms", "review_by": dt.date(2027, 5, 31), "level": 0.95}
+
+
+def load(folder: Path, head: dict[str, Any], *criteria: dict[str, Any]) -> Plan:
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump({**HEAD, "criteria": list(criteria), **head}), encoding="utf-8")
+    return load_plan(path)
+
+
+def without(key: str) -> dict[str, Any]:
+    return {k: v for k, v in CRITERION.items() if k != key}
+
+
+def test_the_committed_plan_loads_and_gives_a_reason_for_every_bound() -> None:
+    plan = load_plan(Path("governance/plan.yaml"))
+    assert {c.severity for c in plan.criteria} == {"block", "warn"}
+    assert all(len(c.reason) > 40 for c in plan.criteria)
+
+
+def test_a_plan_reads_as_it_was_written(tmp_path: Path) -> None:
+    plan = load(tmp_path, {}, CRITERION, {**without("at_least"), "name": "ece", "metric": "ece", "at_most": 0})
+    assert [(c.direction, c.bound) for c in plan.criteria] == [("at_least", 0.9), ("at_most", 0)]
+    assert not plan.is_overdue(dt.date(2027, 5, 31))
+    assert plan.is_overdue(dt.date(2027, 6, 1))
+
+
+@pytest.mark.parametrize("key", sorted(CRITERION))
+def test_no_key_of_a_criterion_may_be_left_out(tmp_path: Path, key: str) -> None:
+    with pytest.raises(PlanInvalid, match=key):
+        load(tmp_path, {}, without(key))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"at_most": 0.95}, "exactly one of at_least and at_most"),
+        ({"at_leest": 0.9}, r"criteria\.0\.at_leest: Extra inputs.*those of a criterion are name, metric, slice"),
+        ({"at_least": float("nan")}, "finite number"),
+        ({"at_least": True}, r"criteria\.0\.at_least"),
+        ({"at_least": "0.9"}, r"criteria\.0\.at_least"),
+        ({"minimum_n": 0}, "greater than or equal to 1"),
+        ({"severity": "fatal"}, "'block' or 'warn'"),
+        ({"slice": "train"}, r"criteria\.0\.slice"),
+        ({"slice": "mirror/condition"}, r"criteria\.0\.slice"),
+        ({"reason": " "}, r"criteria\.0\.reason"),
+    ],
+)
+def test_a_doubtful_criterion_is_refused_by_its_key(tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(PlanInvalid, match=message) as refused:
+        load(tmp_path, {}, CRITERION | change)
+    assert str(tmp_path / "plan.yaml") in str(refused.value)
+
+
+def test_an_unknown_metric_is_refused_with_the_list_of_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(PlanInvalid, match=f"unknown metric 'acuracy'; the metrics are {', '.join(REGISTRY)}"):
+        load(tmp_path, {}, CRITERION | {"metric": "acuracy"})
+
+
+def test_two_criteria_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlanInvalid, match="used more than once: accuracy"):
+        load(tmp_path, {}, CRITERION, CRITERION | {"slice": "mirror"})
+
+
+@pytest.mark.parametrize("head", [{"level": 95}, {"review_by": "soon"}, {"criteria": []}, {"owner": ""}, {"enabled": 0}])
+def test_a_doubtful_head_is_refused_by_its_key(tmp_path: Path, head: dict) -> None:
+    with pytest.raises(PlanInvalid, match=next(iter(head))):
+        load(tmp_path, head, CRITERION)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a: [", "plan"])
+def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(PlanInvalid, match=r"plan\.yaml"):
+        load_plan(tmp_path / "plan.yaml")
+
+
+def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
+    text = yaml.safe_dump({**HEAD, "criteria": [CRITERION]}).replace("at_least: 0.9", "at_least: 0.9\n  at_least: 0.1")
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(PlanInvalid, match="key written twice: at_least"):
+        load_plan(tmp_path / "plan.yaml")
+
+
+def test_a_plan_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlanInvalid, match="cannot read the plan"):
+        load_plan(tmp_path / "plan.yaml")
