@@ -93,7 +93,7 @@ def effective_number(most: float, alone: float, resampled: np.ndarray, clusters:
     Corrected for the few degrees of freedom of a variance from few clusters (Korn & Graubard 1998); Wilson's interval
     at this number is the one Franco, Little, Louis & Slud (2019) recommend for clustered shares.
     """
-    spread = float(np.var(resampled))
+    spread = float(np.nanvar(resampled)) if np.isfinite(resampled).any() else 0.0
     number = min(most, alone / spread) if spread > NO_SPREAD else most * clusters.count / len(clusters.codes)
     tail = (1 + level) / 2
     correction = (norm.ppf(tail) / t.ppf(tail, clusters.count - 1)) ** 2 if clusters.count > 1 else 0.0

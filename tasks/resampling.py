@@ -5,6 +5,7 @@ resampled values in one go (percentile method: Efron & Tibshirani 1993, chapter 
 section 3.8).
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -63,9 +64,14 @@ def bootstrap(statistics: Statistics, clusters: Clusters, resamples: int, seed: 
 
 
 def percentiles(values: np.ndarray, level: float) -> Interval:
-    """The percentile interval of resampled values (B,); NaN among them makes both ends NaN."""
-    if len(values) == 0 or not np.isfinite(values).all():
+    """The percentile interval of resampled values (B,).
+
+    A resample in which the metric is undefined (a class gone missing) counts as worse than any other, at both ends;
+    when they reach into the tails, both ends are NaN.
+    """
+    if len(values) == 0:
         return NOTHING
-    tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(float(low), float(high))
+    tail, undefined = (1 - level) / 2, np.isnan(values)
+    low = float(np.quantile(np.where(undefined, -np.inf, values), tail, method="lower"))
+    high = float(np.quantile(np.where(undefined, np.inf, values), 1 - tail, method="higher"))
+    return Interval(low, high) if math.isfinite(low) and math.isfinite(high) else NOTHING

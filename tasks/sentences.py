@@ -14,12 +14,16 @@ def describe_place(metric: str, place: str) -> str:
 
 
 def describe_finding(finding: Finding, bound: float) -> str:
-    """`61.2 % [55.1, 67.0] (n = 260)`, with as many decimals as it takes to tell each figure from the bound."""
+    """`61.2 % [55.1, 67.0] (n = 260)`, with as many decimals as it takes to tell each figure from the bound.
+
+    Where images are not independent it says from how many units they are.
+    """
     unit = REGISTRY[finding.metric].unit
     figures = (finding.value, finding.low, finding.high)
     decimals = _decimals(figures, bound, unit)
     value, low, high = (_number(x, unit, decimals) for x in figures)
-    return f"{value}{_suffix(unit)} [{low}, {high}] (n = {finding.n})"
+    units = f" from {finding.clusters} units" if finding.clusters < finding.n else ""
+    return f"{value}{_suffix(unit)} [{low}, {high}] (n = {finding.n}{units})"
 
 
 def describe_demand(criterion: Criterion) -> str:

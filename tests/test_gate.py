@@ -16,7 +16,7 @@ from tasks.intervals import tango, wilson
 from tasks.plan import Criterion, Plan
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, Verdict
 
-FADED = Finding("accuracy", "mirror/condition=faded", 0.6115, 0.551, 0.669, 260, 52, "wilson")
+FADED = Finding("accuracy", "mirror/condition=faded", 0.6115, 0.551, 0.669, 260, 260, "wilson")
 TEST = Finding("accuracy", "test", 0.95, 0.92, 0.97, 500, 500, "wilson")
 
 
@@ -35,7 +35,13 @@ def criterion(**changes: Any) -> Criterion:
 
 
 def plan(*criteria: Criterion) -> Plan:
-    head: dict[str, Any] = {"version": 1, "use_case": "u", "owner": "o", "review_by": dt.date(2027, 1, 1), "level": 0.95}
+    head: dict[str, Any] = {
+        "version": 1,
+        "use_case": "u",
+        "owner": "o",
+        "review_by": dt.date(2027, 1, 1),
+        "level": 0.95,
+    }
     return Plan.model_validate(head | {"criteria": [c.model_dump() for c in criteria or (criterion(),)]})
 
 
@@ -72,7 +78,7 @@ def test_a_failure_says_what_was_seen_and_which_end_decided() -> None:
 def test_a_gain_is_written_in_points_with_its_sign() -> None:
     gain = Finding("accuracy_gain_over_scratch", "mirror", 0.034, 0.011, 0.058, 1290, 258, "tango")
     [judgement] = judge([gain], criterion(metric=gain.metric, slice="mirror", at_least=0.0)).judgements
-    assert "+3.4 points [+1.1, +5.8] (n = 1290) must be at least +0 points" in judgement.sentence
+    assert "+3.4 points [+1.1, +5.8] (n = 1290 from 258 units) must be at least +0 points" in judgement.sentence
 
 
 def test_a_figure_next_to_the_bound_is_written_with_enough_decimals() -> None:

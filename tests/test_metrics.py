@@ -41,7 +41,7 @@ def sklearn_brier(o: Outcomes) -> float:
 
 PAIRS = {
     "accuracy": (metrics.accuracy, lambda o: sk.accuracy_score(o.truth, o.predicted)),
-    "balanced_accuracy": (metrics.balanced_accuracy, lambda o: sklearn_macro("recall_score")(o)),
+    "balanced_accuracy": (metrics.balanced_accuracy, sklearn_macro("recall_score")),
     "macro_precision": (metrics.macro_precision, sklearn_macro("precision_score")),
     "macro_recall": (metrics.macro_recall, sklearn_macro("recall_score")),
     "macro_f1": (metrics.macro_f1, sklearn_macro("f1_score")),

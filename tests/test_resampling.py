@@ -46,8 +46,13 @@ def test_the_resampled_mean_has_the_standard_error_of_the_mean() -> None:
     assert means.std() == pytest.approx(values.std() / 20, rel=0.06)
 
 
-def test_percentiles_of_nan_are_nan() -> None:
-    assert all(math.isnan(end) for end in percentiles(np.array([0.5, math.nan]), 0.95))
+def test_undefined_resamples_widen_the_interval_until_they_undo_it() -> None:
+    values = np.linspace(0, 1, 1000)
+    assert percentiles(values, 0.95) == pytest.approx((0.025, 0.975), abs=0.002)
+    few = np.where(np.arange(1000) % 100 == 50, math.nan, values)  # 1 % of the resamples
+    assert percentiles(few, 0.95) == pytest.approx((0.015, 0.985), abs=0.003)
+    many = np.where(np.arange(1000) % 20 == 10, math.nan, values)  # 5 %
+    assert all(math.isnan(end) for end in percentiles(many, 0.95))
 
 
 def test_the_bootstrap_of_clusters_covers_the_mean_and_that_of_images_does_not() -> None:

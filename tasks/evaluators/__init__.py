@@ -19,6 +19,11 @@ from tasks.params import EvaluateParams
 class Evaluator(Protocol):
     """What each module of this package is."""
 
+    @property
+    def METRICS(self) -> tuple[str, ...]:
+        """The names of all metrics that it reports."""
+        ...
+
     def evaluate(
         self,
         predictions: pd.DataFrame,

@@ -69,3 +69,4 @@ AVERAGES = (
     Measure("macro_f1", metrics.macro_f1, even_number),
     Measure("macro_roc_auc", metrics.macro_roc_auc, even_number_of_pairs),
 )
+METRICS = ("accuracy", *(measure.name for measure in AVERAGES), "recall", "precision")

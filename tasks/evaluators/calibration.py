@@ -13,6 +13,8 @@ from tasks.params import EvaluateParams
 from tasks.predictions import join_predictions
 from tasks.slices import iter_slices, iter_splits
 
+METRICS = ("ece", "brier", "nll")
+
 
 def evaluate(
     predictions: pd.DataFrame, manifest: pd.DataFrame, params: EvaluateParams, baseline: pd.DataFrame | None = None

@@ -11,6 +11,9 @@ from tasks.params import EvaluateParams
 from tasks.predictions import join_predictions, model_of
 from tasks.slices import iter_slices
 
+GAIN = "accuracy_gain_over_scratch"
+METRICS = (GAIN,)
+
 
 def evaluate(
     predictions: pd.DataFrame, manifest: pd.DataFrame, params: EvaluateParams, baseline: pd.DataFrame | None = None
@@ -28,4 +31,4 @@ def evaluate(
     right = (ours["predicted"] == ours["label"]).astype(int) - (theirs["predicted"] == theirs["label"]).astype(int)
     for name, rows in iter_slices(ours):
         if not name.startswith("test/"):
-            yield estimate_gain("accuracy_gain_over_scratch", name, right[rows.index].to_numpy(), rows, params)
+            yield estimate_gain(GAIN, name, right[rows.index].to_numpy(), rows, params)

@@ -1,0 +1,42 @@
+"""Tables of predictions and a manifest, drawn from a seed: real in form, small in size."""
+
+import numpy as np
+import pandas as pd
+
+from tasks.params import EvaluateParams
+
+CLASSES = ["a", "b", "c"]
+PARAMS = EvaluateParams(level=0.95, resamples=300, min_clusters=10, calibration_bins=10, seed=3)
+
+
+def draw_manifest(test: int = 60, scans: int = 12) -> pd.DataFrame:
+    """`test` test images that stand alone, and `scans` scans of the mirror, each under three conditions."""
+    rows = [("train", f"train/{i}", i, "as scanned") for i in range(6)]
+    rows += [("validation", f"validation/{i}", i, "as scanned") for i in range(6)]
+    rows += [("test", f"test/{i}", i, "as scanned") for i in range(test)]
+    conditions = ("faded", "noise", "white on dark")
+    rows += [("mirror", f"mirror/{i} {condition}", i, condition) for i in range(scans) for condition in conditions]
+    table = pd.DataFrame(rows, columns=["split", "image_id", "number", "slice_condition"])
+    table["label"] = [CLASSES[n % len(CLASSES)] for n in table["number"]]
+    table["group"] = [f"{split} {n % 4}" for split, n in zip(table["split"], table["number"], strict=True)]
+    table["unit"] = table["image_id"].where(table["split"] != "mirror", "mirror/" + table["number"].astype(str))
+    return table.drop(columns="number")
+
+
+def draw_predictions(manifest: pd.DataFrame, skill: float, seed: int, model: str | None = None) -> pd.DataFrame:
+    """Predictions for all but train; more `skill` makes more of them right."""
+    rows = manifest[manifest["split"] != "train"].reset_index(drop=True)
+    random = np.random.default_rng(seed)
+    truth = pd.Index(CLASSES).get_indexer(rows["label"])
+    scores = random.normal(size=(len(rows), len(CLASSES))) + skill * np.eye(len(CLASSES))[truth]
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    columns = {f"prob_{label}": probabilities[:, k] for k, label in enumerate(CLASSES)}
+    predicted = [CLASSES[k] for k in probabilities.argmax(axis=1)]
+    return pd.DataFrame(
+        {
+            "image_id": rows["image_id"],
+            "condition": "as taken",
+            "predicted": predicted,
+            "model": model or f"{seed:064x}",
+        }
+    ).assign(**columns)

@@ -1,0 +1,75 @@
+"""The stage evaluate: files in, report out, the same bytes each time, and a plan that the report can answer."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from drawn_predictions import PARAMS, draw_manifest, draw_predictions
+
+from tasks.errors import EvidenceMissing
+from tasks.evaluate import EVALUATORS, evaluate
+from tasks.findings import read_findings
+from tasks.metrics import REGISTRY
+from tasks.plan import load_plan
+
+MANIFEST = draw_manifest()
+
+
+def put_inputs(folder: Path, predictions: pd.DataFrame | None = None) -> dict[str, Path]:
+    tables = {
+        "predictions": draw_predictions(MANIFEST, 2, seed=1) if predictions is None else predictions,
+        "scratch_predictions": draw_predictions(MANIFEST, 1, seed=2),
+        "manifest": MANIFEST,
+    }
+    for name, table in tables.items():
+        (folder / name).mkdir(parents=True)
+        table.to_parquet(folder / name / f"{name.removeprefix('scratch_')}.parquet", index=False)
+    return {name: folder / name for name in tables}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    return evaluate.fn(**put_inputs(folder), params=PARAMS, out=folder / "report")
+
+
+def test_every_evaluator_reports_what_it_announces_and_a_plan_may_name_it(report: Path) -> None:
+    announced = {metric for evaluator in EVALUATORS.values() for metric in evaluator.METRICS}
+    assert {f.metric for f in read_findings(report)} == announced == set(REGISTRY)
+
+
+def test_every_criterion_of_the_committed_plan_finds_its_evidence(report: Path) -> None:
+    places = {(f.metric, f.slice) for f in read_findings(report)}
+    for c in load_plan(Path("governance/plan.yaml")).criteria:
+        start = c.everywhere or c.slice
+        assert any(m == c.metric and p.startswith(start) for m, p in places), c.name
+
+
+def test_metrics_json_holds_the_point_values_of_each_split(report: Path) -> None:
+    metrics = json.loads((report / "metrics.json").read_text())
+    values = {f.metric: f.value for f in read_findings(report) if f.slice == "mirror"}
+    assert metrics["mirror"] == values
+    assert set(metrics) == {"test", "mirror"}
+
+
+def test_the_tables_for_plots_have_a_row_a_test_image_and_a_bin(report: Path) -> None:
+    confusion = pd.read_csv(report / "confusion.csv")
+    assert list(confusion.columns) == ["actual", "predicted"]
+    assert len(confusion) == 60
+    reliability = pd.read_csv(report / "reliability.csv")
+    assert reliability.groupby("split")["count"].sum().to_dict() == {"mirror": 36, "test": 60}
+
+
+def test_two_runs_write_the_same_bytes(report: Path, tmp_path: Path) -> None:
+    again = evaluate.fn(**put_inputs(tmp_path), params=PARAMS, out=tmp_path / "report")
+    names = ["report.json", "metrics.json", "confusion.csv", "reliability.csv", "evidence.json"]
+    assert [(again / n).read_bytes() for n in names] == [(report / n).read_bytes() for n in names]
+
+
+def test_a_missing_prediction_leaves_no_report(tmp_path: Path) -> None:
+    predictions = draw_predictions(MANIFEST, 2, seed=1)
+    inputs = put_inputs(tmp_path, predictions[predictions["image_id"] != "test/3"])
+    with pytest.raises(EvidenceMissing, match="without a prediction: test/3"):
+        evaluate.fn(**inputs, params=PARAMS, out=tmp_path / "report")
+    assert not (tmp_path / "report").exists()
