@@ -83,7 +83,9 @@ def test_two_criteria_of_one_name_are_refused(tmp_path: Path) -> None:
         load(tmp_path, {}, CRITERION, CRITERION | {"slice": "mirror"})
 
 
-@pytest.mark.parametrize("head", [{"level": 95}, {"review_by": "soon"}, {"criteria": []}, {"owner": ""}, {"enabled": 0}])
+@pytest.mark.parametrize(
+    "head", [{"level": 95}, {"review_by": "soon"}, {"criteria": []}, {"owner": ""}, {"enabled": 0}]
+)
 def test_a_doubtful_head_is_refused_by_its_key(tmp_path: Path, head: dict) -> None:
     with pytest.raises(PlanInvalid, match=next(iter(head))):
         load(tmp_path, head, CRITERION)
