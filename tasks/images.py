@@ -66,8 +66,9 @@ def measure(content: bytes, most_pixels: int = MOST_PIXELS) -> dict[str, Any]:
     standard deviation of grey levels (0 to 255); sharpness is the variance of the Laplacian (Pech-Pacheco et al. 2000,
     ICPR). Where the file cannot be decoded these are None and `problem` says why; otherwise `problem` is "".
     """
-    facts: dict[str, Any] = dict.fromkeys(("width", "height", "frames", "brightness", "contrast", "sharpness"))
-    facts |= {"format": "", "mode": "", "exif_orientation": 1, "has_gps": False, "decodable": False, "problem": ""}
+    unknown = ("format", "mode", "width", "height", "frames", "brightness", "contrast", "sharpness")
+    facts: dict[str, Any] = dict.fromkeys(unknown)
+    facts |= {"exif_orientation": 1, "has_gps": False, "decodable": False, "problem": ""}
     try:
         image, header = _decode(content, most_pixels)
     except UnreadableImage as problem:

@@ -1,0 +1,71 @@
+"""Fixtures that several test modules share."""
+
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.params import CheckDataParams
+
+Drawn = Image.Image | bytes
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def check_data_params() -> CheckDataParams:
+    return CheckDataParams(
+        min_images=12,
+        min_classes=2,
+        min_images_per_class=4,
+        min_window_images=3,
+        min_side=16,
+        max_side=200,
+        modes=["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I;16B", "I"],
+        min_brightness=5,
+        max_brightness=250,
+        min_contrast=5,
+        min_sharpness=1,
+        max_sharpness=100_000,
+        consents=["given"],
+        licences=["CC0-1.0"],
+        require_consent=False,
+        require_licence=False,
+    )
+
+
+def draw(seed: int, side: int = 24) -> Image.Image:
+    """A grey picture with an ink blot of its own, different for each seed."""
+    random = np.random.default_rng(seed)
+    paper = random.normal(200, 6, (side, side))
+    row, column = random.integers(2, side // 2, 2)
+    paper[row : row + 8, column : column + 5] = 40
+    return Image.fromarray(np.clip(paper, 0, 255).astype(np.uint8))
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Write an image folder below tmp_path: six images of each class "a" and "b", and what the test adds to them."""
+
+    def write(more: Mapping[str, tuple[str, Drawn]] | None = None, name: str = "data", sound: int = 6) -> Path:
+        files: dict[str, tuple[str, Drawn]] = {}
+        for number in range(sound * 2):
+            files[f"images/{number:02d}.png"] = ("ab"[number % 2], draw(number))
+        lines = ["file_name,label"]
+        for path, (label, drawn) in {**files, **(more or {})}.items():
+            file = tmp_path / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(drawn if isinstance(drawn, bytes) else encode(drawn))
+            lines.append(f"{path},{label}")
+        (tmp_path / name / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return tmp_path / name
+
+    return write
