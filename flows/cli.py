@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -201,7 +202,8 @@ def quiet_prefect() -> None:
     for name in ("", "prefect", "prefect.flow_runs", "prefect.task_runs", "tasks", "flows"):
         logger = logging.getLogger(name)
         logger.handlers = [h for h in logger.handlers if not isinstance(h, PrefectConsoleHandler)]
-        logger.propagate = logger.propagate and name != "prefect"
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="mlflow")
 
 
 def main() -> None:

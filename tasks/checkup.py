@@ -7,9 +7,10 @@ from pathlib import Path
 
 import requests
 
-from tasks.backbones import admit, load_catalogue
+from tasks.backbones import admit, fetch_weights, load_catalogue
 from tasks.data_version import data_version
 from tasks.errors import KeelError
+from tasks.params import ChooseBackboneParams, load_section
 from tasks.project import load_project
 from tasks.registry import Registry
 from tasks.settings import QUIET, Settings
@@ -23,7 +24,7 @@ def checkup(project: str, chosen: Settings) -> Iterator[Line]:
         "project": lambda: _project(project),
         "data": lambda: _data(project),
         "DVC remote": _remote,
-        "backbones": _backbones,
+        "backbones": lambda: _backbones(project),
         "registry": lambda: _registry(project, chosen),
         "ledger": lambda: _ledger(project, chosen),
         "Prefect": _prefect,
@@ -57,32 +58,34 @@ def _remote() -> str:
     return f"{remote.path} holds all that this checkout records"
 
 
-def _backbones() -> str:
-    file = Path("governance/backbones.yaml")
-    catalogue = load_catalogue(file)
-    lines = []
-    for name in catalogue.names():
+def _backbones(project: str) -> str:
+    catalogue = load_catalogue(Path("governance/backbones.yaml"))
+    about = load_project(Path(f"governance/projects/{project}.yaml"))
+    params = load_section(ChooseBackboneParams, Path("params.yaml"), about.params.get("choose_backbone"))
+    fetch_weights(admit(params.name, catalogue, dt.date.today()), Path(params.cache))  # refused: trouble
+    usable, unpinned = 0, []
+    for name in catalogue.entries:
         try:
             admit(name, catalogue, dt.date.today())
-            lines.append(name)
-        except KeelError:
-            continue
-    return f"{len(lines)} of {len(catalogue.names())} entries may be used: {', '.join(lines)}"
+            usable += 1
+        except KeelError as error:
+            unpinned.append(str(error))
+    rest = f"; refused: {'; '.join(unpinned)}" if unpinned else ""
+    return f"{params.name} matches its sha256; {usable} of {len(catalogue.entries)} entries meet the policy{rest}"
 
 
 def _registry(project: str, chosen: Settings) -> str:
     registry = Registry(project, chosen)
     if not registry.repair_if_free():
         return f"{chosen.tracking_uri}: a release is moving it right now"
-    promoted = [e.body for e in registry.ledger.read(project, "intent") if e.body["action"] == "promote"]
     undone = {e.body["intent"] for e in registry.ledger.read(project, "undone")}
-    kept = [e for e in registry.ledger.read(project, "intent") if e.number not in undone and e.body["action"] == "promote"]
+    moves = [e for e in registry.ledger.read(project, "intent") if e.body["action"] == "promote"]
+    recorded = next((e.body["version"] for e in reversed(moves) if e.number not in undone), None)
     champion = registry.aliases()["champion"]
-    recorded = kept[-1].body["version"] if kept else None
     if champion != recorded:
         raise KeelError(
-            f"champion is version {champion}, and the ledger says {recorded}: the alias was moved by hand; "
-            f"move it back, or release again ({len(promoted)} promotions on record)"
+            f"champion is version {champion or 'none'}, the ledger says {recorded or 'none'}: an alias was moved by "
+            "hand; move it back, or release again"
         )
     return f"{chosen.tracking_uri}: no change left open, champion is version {champion or 'none'}, as the ledger says"
 

@@ -19,6 +19,7 @@ def lock_stages(project: str, pipeline: Path = Path("dvc.yaml")) -> None:
         return
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # it says of every stage that it writes one file
     with Repo() as repo:
         changed = [name for name in names if repo.status([name])]
         for name in changed:

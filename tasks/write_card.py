@@ -73,7 +73,7 @@ def write_card(
     }
     environment = Environment(loader=PackageLoader("tasks", "."), autoescape=select_autoescape(default=True))
     (out / "card.html").write_text(environment.get_template("card.html.j2").render(page), encoding="utf-8")
-    logger.info("model card: %s", "card.html")
+    logger.info("drew the model card")
 
 
 def headline(title: str, finding: Finding | None) -> dict[str, str]:

@@ -1,0 +1,243 @@
+"""The whole release on a small project: real flow, real registry, real ledger, a few epochs on drawn images."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+import yaml
+from PIL import Image
+from prefect.testing.utilities import prefect_test_harness
+from safetensors.torch import save_file
+
+from flows.release import Released, release
+from tasks.digests import sha256_file
+from tasks.errors import BackboneRefused, BadInput, DataRejected, RegistryTrouble
+from tasks.project import load_project
+from tasks.registry import Registry
+from tasks.settings import settings
+from tasks.summary import in_full, status_lines
+
+HERE = Path.cwd()
+QUICK = {
+    "finetune": {
+        "image_size": 32,
+        "phases": [{"open": "head", "epochs": 1, "rate": 1.0}, {"open": "all", "epochs": 3, "rate": 1.0}],
+        "rates": [0.01],
+        "scratch_rates": [0.01],
+    },
+    "evaluate": {"resamples": 200},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with one small project: two classes that differ in brightness, and a plan that a good model passes."""
+    root = tmp_path_factory.mktemp("checkout")
+    for name in ("great_expectations", "params.yaml", "dvc.yaml"):
+        copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
+        copy(HERE / name, root / name)
+    (root / "governance/projects").mkdir(parents=True)
+    write_backbone(root)
+    write_images(root / "pets")
+    write_project(root)
+    write_plan(root, at_least=0.6)
+    return root
+
+
+def write_backbone(root: Path) -> None:
+    torch.manual_seed(0)
+    weights = root / "backbones/test_resnet/backbone.safetensors"
+    weights.parent.mkdir(parents=True)
+    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
+    catalogue = yaml.safe_load((HERE / "governance/backbones.yaml").read_text())
+    entry = next(e for e in catalogue["backbones"] if e["name"] == "formula-test-resnet")
+    catalogue["backbones"] = [{**entry, "sha256": sha256_file(weights)}]
+    (root / "governance/backbones.yaml").write_text(yaml.safe_dump(catalogue, sort_keys=False))
+
+
+def write_images(folder: Path, noise: int = 0) -> None:
+    random = np.random.default_rng(noise)
+    rows = []
+    folder.mkdir(exist_ok=True)
+    for place in range(240):
+        pixels = random.integers(90, 160, (32, 32, 3), dtype=np.uint8)
+        pixels[:, :16] = 30 if place % 2 else 220
+        Image.fromarray(pixels).save(folder / f"{place:03d}.png")
+        device = "old" if place < 60 else "new"
+        rows.append({"file_name": f"{place:03d}.png", "label": ["cat", "dog"][place % 2], "device": device})
+    pd.DataFrame(rows).assign(subject=[f"s{p // 4:02d}" for p in range(240)]).to_csv(
+        folder / "metadata.csv", index=False
+    )
+
+
+def write_project(root: Path, **changes: object) -> None:
+    document = {"name": "pets", "data": "pets", "group": "subject", "slices": ["device"], "params": QUICK}
+    document |= {"mirror": {"column": "device", "values": ["old"]}, **changes}
+    (root / "governance/projects/pets.yaml").write_text(yaml.safe_dump(document))
+
+
+def write_plan(root: Path, at_least: float, minimum_n: int = 20) -> None:
+    plan = yaml.safe_load((HERE / "governance/plan.yaml").read_text())
+    criterion = {"metric": "accuracy", "at_least": at_least, "minimum_n": minimum_n, "severity": "block"}
+    plan["criteria"] = [{"name": s, "slice": s, "reason": "for the test", **criterion} for s in ("test", "mirror")]
+    (root / "governance/plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def released(template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Released]:
+    """The template after one release."""
+    root = tmp_path_factory.mktemp("released") / "checkout"
+    shutil.copytree(template, root)
+    with working_in(root):
+        return root, release(project="pets")
+
+
+class working_in:
+    """Work inside a checkout, with the local registry of that checkout, and come back."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __enter__(self) -> None:
+        os.chdir(self.root)
+        self.before = dict(os.environ)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+    def __exit__(self, *_: object) -> None:
+        os.chdir(HERE)
+        os.environ.clear()
+        os.environ.update(self.before)
+
+
+@pytest.fixture
+def checkout(template: Path, tmp_path: Path) -> Iterator[Path]:
+    shutil.copytree(template, tmp_path / "checkout")
+    with working_in(tmp_path / "checkout"):
+        yield Path()
+
+
+@pytest.fixture
+def checkout_after_release(released: tuple[Path, Released], tmp_path: Path) -> Iterator[Path]:
+    """A copy of the released stages (not of the registry, which knows where it lies)."""
+    shutil.copytree(released[0], tmp_path / "checkout", ignore=shutil.ignore_patterns("state"))
+    with working_in(tmp_path / "checkout"):
+        yield Path()
+
+
+def test_good_model_becomes_champion_with_record_card_and_run(released: tuple[Path, Released]) -> None:
+    root, outcome = released
+    with working_in(root):
+        registry = Registry("pets", settings())
+        assert (outcome.verdict, outcome.version) == ("PASS", "1")
+        assert registry.aliases() == {"champion": "1", "challenger": None, "previous": None}
+        record = next(Path("governance/decisions/pets").glob("*.json"))
+        assert json.loads(record.read_text())["verdict"] == "PASS"
+        assert "<svg" in outcome.card.read_text()
+        entry = registry.ledger.read("pets", "decision")[0]
+        run = registry.client.get_run(entry.body["run"])
+        assert run.data.metrics["test/accuracy"] == pytest.approx(1, abs=0.1)
+        assert run.inputs.dataset_inputs[0].tags[0].value == entry.body["data"]["digest"]
+        artifacts = {a.path for a in registry.client.list_artifacts(run.info.run_id)}
+        assert {"card.html", "evidence"} <= artifacts
+        assert entry.body["data"]["versioned"] is False
+
+
+def test_status_and_show_tell_what_was_decided(released: tuple[Path, Released]) -> None:
+    with working_in(released[0]):
+        registry, about = Registry("pets", settings()), load_project(Path("governance/projects/pets.yaml"))
+        lines = "\n".join(status_lines(registry, about))
+        assert "champion    version 1, PASS" in lines
+        assert "is not under DVC" in lines
+        assert in_full(registry, "last") in in_full(registry, "champion")
+        with pytest.raises(BadInput, match="pets has no decision '99'"):
+            in_full(registry, "99")
+
+
+def test_second_release_runs_no_stage_and_records_nothing_new(released: tuple[Path, Released]) -> None:
+    root, first = released
+    with working_in(root):
+        made = {p: p.stat().st_mtime_ns for p in Path("runs").rglob("stage.json")}
+        entries = len(Registry("pets", settings()).ledger.read())
+        again = release(project="pets")
+        assert again == first
+        assert made == {p: p.stat().st_mtime_ns for p in Path("runs").rglob("stage.json")}
+        assert len(Registry("pets", settings()).ledger.read()) == entries
+
+
+@pytest.mark.parametrize(("at_least", "minimum_n", "verdict"), [(1.0, 20, "FAIL"), (0.6, 10_000, "INCONCLUSIVE")])
+def test_other_verdicts_are_recorded_and_promote_nothing(
+    checkout_after_release: Path, at_least: float, minimum_n: int, verdict: str
+) -> None:
+    if verdict == "FAIL":  # labels in the wrong order: every answer is wrong
+        table = pd.read_csv("pets/metadata.csv")
+        random = np.random.default_rng(0)
+        table.assign(label=random.permutation(table["label"])).to_csv("pets/metadata.csv", index=False)
+    write_plan(Path(), at_least, minimum_n)
+    outcome = release(project="pets")
+    registry = Registry("pets", settings())
+    assert (outcome.verdict, outcome.version) == (verdict, None)
+    assert registry.aliases()["champion"] is None
+    assert [e.kind for e in registry.ledger.read("pets")] == ["intent", "decision"]
+    assert len(list(Path("governance/decisions/pets").glob(f"*-{verdict.lower()}.md"))) == 1
+
+
+def test_registry_out_of_reach_stops_the_flow_and_keeps_the_stages(
+    checkout_after_release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {p: p.stat().st_mtime_ns for p in Path("runs").rglob("stage.json")}
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(RegistryTrouble, match=r"MLflow at http://127.0.0.1:9 failed"):
+        release(project="pets")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert release(project="pets").version == "1"
+    assert made == {p: p.stat().st_mtime_ns for p in Path("runs").rglob("stage.json")}
+
+
+def test_broken_contract_stops_the_flow_before_anything_is_learnt(checkout: Path) -> None:
+    shutil.copy("pets/000.png", "pets/002.png")
+    with pytest.raises(DataRejected, match=r"000\.png.*002\.png|002\.png.*000\.png"):
+        release(project="pets")
+    assert not Path("runs/pets/split").exists()
+    assert not Path("state/mlflow.db").exists()
+
+
+def test_backbone_that_policy_refuses_stops_the_flow(checkout: Path) -> None:
+    file = Path("governance/backbones.yaml")
+    file.write_text(file.read_text().replace("licence: Apache-2.0", "licence: CC-BY-NC-4.0"))
+    with pytest.raises(BackboneRefused, match=r"CC-BY-NC-4\.0"):
+        release(project="pets")
+    assert not Path("runs").exists()
+
+
+def test_unknown_section_of_overrides_is_named(checkout: Path) -> None:
+    write_project(Path(), params={"finetunes": {}})
+    with pytest.raises(BadInput, match=r"params has no section \['finetunes'\]"):
+        release(project="pets")
+
+
+def test_logged_model_is_the_judged_one(released: tuple[Path, Released]) -> None:
+    root, _ = released
+    with working_in(root):
+        mlflow.set_tracking_uri(settings().tracking_uri)
+        model = mlflow.pyfunc.load_model("models:/pets@champion")
+        table = pd.read_parquet("runs/pets/predictions/predictions.parquet").head(8)
+        answer = model.predict(pd.DataFrame({"image": [Path("pets", i).read_bytes() for i in table["image_id"]]}))
+        assert np.allclose(answer[["prob_cat", "prob_dog"]], table[["prob_cat", "prob_dog"]], atol=1e-6)
+        assert (answer["label"] == table["predicted"]).all()
