@@ -146,8 +146,7 @@ def randomise(figures: torch.Tensor, strength: float, size: int, generator: torc
     """uint8 (B, S, S) figures as float (B, 3, size, size) pictures between 0 and 1.
 
     Strength 0 leaves the white figure on black where it is; up to 1 it scales warp, colours (either may be the
-    lighter), ramps of light, texture and noise. A net that meets strength 1 from the start learns nothing for
-    thousands of steps.
+    lighter), ramps of light, texture and noise.
     """
     shape = _warp(figures[:, None].float() / 255, strength, size, generator)
     inside, outside = (
