@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from tasks.findings import Finding
 
 INK, SOFT, GOOD, BAD, OTHER = "#1c2733", "#8795a3", "#1a7f5a", "#b3372f", "#c27c0e"
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "keel",
     "svg.fonttype": "none",
     "font.family": "sans-serif",

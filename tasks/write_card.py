@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import logging
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def write_card(
         "project": manifest.parent.name,
         "facts": facts,
         "verdict": judged,
-        "judgements": judged.judgements,
+        "criteria": [(name, list(group)) for name, group in groupby(judged.judgements, lambda j: j.criterion)],
         "headline": [headline(title, by_key.get((metric, part))) for title, metric, part in HEADLINE],
         "unknown": unknown(judged, passport),
         "plots": {
@@ -72,6 +73,7 @@ def write_card(
         "digests": sorted({**judged.digests, **{f"model: {k}": v for k, v in facts["digests"].items()}}.items()),
     }
     environment = Environment(loader=PackageLoader("tasks", "."), autoescape=select_autoescape(default=True))
+    environment.filters["without"] = lambda sentence, word: sentence.removeprefix(word).lstrip(": ")
     (out / "card.html").write_text(environment.get_template("card.html.j2").render(page), encoding="utf-8")
     logger.info("drew the model card")
 
@@ -120,7 +122,7 @@ def worst(scored: pd.DataFrame, classes: list[str]) -> list[dict[str, Any]]:
     wrong = wrong.assign(confidence=wrong[[f"prob_{c}" for c in classes]].max(axis=1))
     wrong = wrong.sort_values(["confidence", "image_id"], ascending=[False, True])
     chosen = wrong.groupby("split", sort=False).head(MISTAKES // 2)
-    rows: list[dict[str, Any]] = chosen.to_dict("records")  # type: ignore[assignment]
+    rows: list[dict[str, Any]] = chosen.to_dict("records")
     return rows
 
 
