@@ -50,9 +50,9 @@ def describe_settling(outcome: str, finding: Finding, criterion: Criterion, more
 
 
 def describe_overall(overall: str, judgements: list[Judgement]) -> str:
-    """One sentence for the whole verdict; warnings are counted beside it."""
+    """One sentence for the whole verdict; warnings are named beside it."""
     blocking = [j for j in judgements if j.severity == "block" and j.outcome != NOT_APPLICABLE]
-    warned = sum(j.severity == "warn" and j.outcome in (FAIL, INCONCLUSIVE) for j in judgements)
+    warned = [j for j in judgements if j.severity == "warn" and j.outcome in (FAIL, INCONCLUSIVE)]
     decisive = [j for j in blocking if j.outcome == overall]
     if not blocking:
         text = "no blocking criterion applies, so nothing has been shown"
@@ -60,10 +60,13 @@ def describe_overall(overall: str, judgements: list[Judgement]) -> str:
         text = f"{_count(len(blocking), 'blocking judgement')}, all met"
     else:
         verb = "failed" if overall == FAIL else "left open"
-        places = ", ".join(describe_place(j.metric, j.slice) for j in decisive[:3])
-        rest = f" and {len(decisive) - 3} more" if len(decisive) > 3 else ""
-        text = f"{len(decisive)} of {_count(len(blocking), 'blocking judgement')} {verb}: {places}{rest}"
-    return f"{overall}: {text}" + (f"; {_count(warned, 'warning')}" if warned else "")
+        text = f"{len(decisive)} of {_count(len(blocking), 'blocking judgement')} {verb}: {_places(decisive)}"
+    return f"{overall}: {text}" + (f"; {_count(len(warned), 'warning')}: {_places(warned)}" if warned else "")
+
+
+def _places(judgements: list[Judgement]) -> str:
+    rest = f" and {len(judgements) - 3} more" if len(judgements) > 3 else ""
+    return ", ".join(describe_place(j.metric, j.slice) for j in judgements[:3]) + rest
 
 
 def _count(number: int, noun: str) -> str:

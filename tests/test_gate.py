@@ -149,7 +149,7 @@ def test_a_warning_is_reported_and_does_not_decide() -> None:
     warning = criterion(name="faded", slice=FADED.slice, severity="warn")
     verdict = judge([TEST, FADED], criterion(), warning)
     assert [j.outcome for j in verdict.judgements] == [PASS, FAIL]
-    assert verdict.sentence == "PASS: 1 blocking judgement, all met; 1 warning"
+    assert verdict.sentence == "PASS: 1 blocking judgement, all met; 1 warning: accuracy on mirror/condition=faded"
 
 
 def test_failure_outweighs_doubt_and_doubt_outweighs_success() -> None:
