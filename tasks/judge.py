@@ -33,7 +33,7 @@ def judge(report: Path, plan: Path, project: Path, model: Path, out: Path) -> No
     verdict = judge_report(read_findings(report), load_plan(plan), load_project(project).not_applicable)
     digests = evidence | {"plan": sha256_file(plan), "report": sha256_file(report / REPORT)}
     for judgement in verdict.judgements:
-        logger.info("%s", judgement.sentence)
+        logger.info("%s", judgement.sentence, extra={"detail": True})
     logger.info("%s", verdict.sentence)
     write_verdict(dataclasses.replace(verdict, digests=dict(sorted(digests.items()))), out / VERDICT)
 
