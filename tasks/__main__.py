@@ -18,9 +18,11 @@ from tasks.params import Section, load_section
 def call(argv: list[str]) -> Any:
     """Run the stage named first with the `name=value` pairs after it."""
     name, pairs = (argv[0] if argv else ""), [a.partition("=") for a in argv[1:]]
-    if not (Path(__file__).parent / f"{name}.py").is_file():
+    file = Path(__file__).parent / f"{name}.py"
+    module = importlib.import_module(f"tasks.{name}") if name.isidentifier() and file.is_file() else None
+    stage = getattr(module, name, None)
+    if not hasattr(stage, "fn"):
         raise BadInput(f"there is no stage '{name}'; usage: python -m tasks STAGE name=value ...")
-    stage = getattr(importlib.import_module(f"tasks.{name}"), name)
     signature = inspect.signature(stage.fn)
     needed = {k for k, p in signature.parameters.items() if p.default is p.empty}
     given = {key for key, _, _ in pairs}
