@@ -20,7 +20,7 @@ def call(argv: list[str]) -> Any:
     name, pairs = (argv[0] if argv else ""), [a.partition("=") for a in argv[1:]]
     file = Path(__file__).parent / f"{name}.py"
     module = importlib.import_module(f"tasks.{name}") if name.isidentifier() and file.is_file() else None
-    stage = getattr(module, name, None)
+    stage: Any = getattr(module, name, None)
     if not hasattr(stage, "fn"):
         raise BadInput(f"there is no stage '{name}'; usage: python -m tasks STAGE name=value ...")
     signature = inspect.signature(stage.fn)
