@@ -100,7 +100,7 @@ def train(
 ) -> dict[str, Any]:
     """One full run at one learning rate: the network with its best weights, its loss and its curve."""
     logger.info("training %s at rate %g", "from the backbone" if weights else "from scratch", rate)
-    with seeded(params.seed):
+    with seeded(params.seed, params.threads):
         net = create_backbone(passport["architecture"], weights, count, **network_options(passport, params.image_size))
         learner = Learner(net, passport, rate, params, params.seed)
         batches = Batches(*tensors["train"], params.batch_size, params.seed)
@@ -148,16 +148,23 @@ class Progress(L.Callback):
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Everything random inside depends on `seed` alone; the caller's generators are put back. Lightning is quiet."""
+def seeded(seed: int, threads: int) -> Iterator[None]:
+    """Everything random inside depends on `seed` alone, and sums are split over `threads` whatever the machine.
+
+    The caller's generators and threads are put back. Lightning is quiet.
+    """
     chatty = logging.getLogger("lightning.pytorch")
-    level = chatty.level
+    level, count = chatty.level, torch.get_num_threads()
+    torch.set_num_threads(threads)
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         chatty.setLevel(logging.WARNING)
         torch.manual_seed(seed)
-        yield
-    chatty.setLevel(level)
+        try:
+            yield
+        finally:
+            chatty.setLevel(level)
+            torch.set_num_threads(count)
 
 
 def fit_temperature(net: nn.Module, passport: dict[str, Any], pixels: torch.Tensor, targets: torch.Tensor) -> float:

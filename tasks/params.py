@@ -85,6 +85,7 @@ class FinetuneParams(Section):
     warmup_steps: int = Field(ge=0)
     patience: int = Field(gt=0)
     augmentation: Augmentation
+    threads: int = Field(default=1, gt=0)
     accelerator: str = "auto"
     devices: int = 1
 
