@@ -1,7 +1,8 @@
 """Fixtures that several test modules share."""
 
 import io
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,31 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """One server for all modules that run flows: it takes ten seconds to start."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkout with the project `pets`, to copy and never to change."""
+    from tests.small_checkout import write_checkout
+
+    write_checkout(root := tmp_path_factory.mktemp("template"))
+    return root
+
+
+@pytest.fixture
+def checkout(template: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the small checkout, as the working folder."""
+    from tests.small_checkout import working_in
+
+    shutil.copytree(template, tmp_path / "checkout")
+    with working_in(tmp_path / "checkout"):
+        yield Path()

@@ -1,8 +1,6 @@
 """The whole release on a small project: real flow, real registry, real ledger, a few epochs on drawn images."""
 
 import json
-import logging
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,91 +9,16 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-import timm
-import torch
-import yaml
-from PIL import Image
-from prefect.testing.utilities import prefect_test_harness
-from safetensors.torch import save_file
 
 from flows.release import Released, release
-from tasks.digests import sha256_file
 from tasks.errors import BackboneRefused, BadInput, DataRejected, RegistryTrouble
 from tasks.project import load_project
 from tasks.registry import Registry
 from tasks.settings import settings
 from tasks.summary import in_full, status_lines
+from tests.small_checkout import working_in, write_plan, write_project
 
-HERE = Path.cwd()
-QUICK = {
-    "finetune": {
-        "image_size": 32,
-        "phases": [{"open": "head", "epochs": 1, "rate": 1.0}, {"open": "all", "epochs": 3, "rate": 1.0}],
-        "rates": [0.01],
-        "scratch_rates": [0.01],
-    },
-    "evaluate": {"resamples": 200},
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with one small project: two classes that differ in brightness, and a plan that a good model passes."""
-    root = tmp_path_factory.mktemp("checkout")
-    for name in ("great_expectations", "params.yaml", "dvc.yaml"):
-        copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
-        copy(HERE / name, root / name)
-    (root / "governance/projects").mkdir(parents=True)
-    write_backbone(root)
-    write_images(root / "pets")
-    write_project(root)
-    write_plan(root, at_least=0.6)
-    return root
-
-
-def write_backbone(root: Path) -> None:
-    torch.manual_seed(0)
-    weights = root / "backbones/test_resnet/backbone.safetensors"
-    weights.parent.mkdir(parents=True)
-    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
-    catalogue = yaml.safe_load((HERE / "governance/backbones.yaml").read_text())
-    entry = next(e for e in catalogue["backbones"] if e["name"] == "formula-test-resnet")
-    catalogue["backbones"] = [{**entry, "sha256": sha256_file(weights)}]
-    (root / "governance/backbones.yaml").write_text(yaml.safe_dump(catalogue, sort_keys=False))
-
-
-def write_images(folder: Path, noise: int = 0) -> None:
-    random = np.random.default_rng(noise)
-    rows = []
-    folder.mkdir(exist_ok=True)
-    for place in range(240):
-        pixels = random.integers(90, 160, (32, 32, 3), dtype=np.uint8)
-        pixels[:, :16] = 30 if place % 2 else 220
-        Image.fromarray(pixels).save(folder / f"{place:03d}.png")
-        device = "old" if place < 60 else "new"
-        rows.append({"file_name": f"{place:03d}.png", "label": ["cat", "dog"][place % 2], "device": device})
-    pd.DataFrame(rows).assign(subject=[f"s{p // 4:02d}" for p in range(240)]).to_csv(
-        folder / "metadata.csv", index=False
-    )
-
-
-def write_project(root: Path, **changes: object) -> None:
-    document = {"name": "pets", "data": "pets", "group": "subject", "slices": ["device"], "params": QUICK}
-    document |= {"mirror": {"column": "device", "values": ["old"]}, **changes}
-    (root / "governance/projects/pets.yaml").write_text(yaml.safe_dump(document))
-
-
-def write_plan(root: Path, at_least: float, minimum_n: int = 20) -> None:
-    plan = yaml.safe_load((HERE / "governance/plan.yaml").read_text())
-    criterion = {"metric": "accuracy", "at_least": at_least, "minimum_n": minimum_n, "severity": "block"}
-    plan["criteria"] = [{"name": s, "slice": s, "reason": "for the test", **criterion} for s in ("test", "mirror")]
-    (root / "governance/plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture(scope="module")
@@ -105,31 +28,6 @@ def released(template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     shutil.copytree(template, root)
     with working_in(root):
         return root, release(project="pets")
-
-
-class working_in:
-    """Work inside a checkout, with the local registry of that checkout, and come back."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def __enter__(self) -> None:
-        os.chdir(self.root)
-        self.before = dict(os.environ)
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
-        os.chdir(HERE)
-        os.environ.clear()
-        os.environ.update(self.before)
-
-
-@pytest.fixture
-def checkout(template: Path, tmp_path: Path) -> Iterator[Path]:
-    shutil.copytree(template, tmp_path / "checkout")
-    with working_in(tmp_path / "checkout"):
-        yield Path()
 
 
 @pytest.fixture
