@@ -7,6 +7,7 @@ calibrates the probabilities (Guo et al. 2017, section 4.2) is fitted on the cal
 
 import json
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,13 +30,14 @@ from tasks.scorer import FACTS, WEIGHTS, normalise
 from tasks.stage import stage
 from tasks.weights import create_backbone
 
+NOTICE = "NOTICE"
 logger = logging.getLogger("tasks.finetune")
 Tensors = dict[str, tuple[torch.Tensor, torch.Tensor]]  # split -> uint8 images (N, 3, S, S), int64 targets (N,)
 
 
 @stage
 def finetune(data: Path, manifest: Path, backbone: Path, params: FinetuneParams, out: Path) -> None:
-    """Write the fine-tuned model: model.safetensors, model.json, curves.csv."""
+    """Write the fine-tuned model: model.safetensors, model.json, curves.csv, and the backbone's NOTICE."""
     train_model(data, manifest, backbone, backbone / "backbone.safetensors", params, out)
 
 
@@ -74,6 +76,8 @@ def train_model(
         },
     }
     save_file({k: v.contiguous() for k, v in best["net"].state_dict().items()}, out / WEIGHTS)
+    if weights:
+        shutil.copyfile(backbone / NOTICE, out / NOTICE)  # attributions travel with what was made from them
     (out / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     pd.concat([run["curve"] for run in runs]).to_csv(out / "curves.csv", index=False, lineterminator="\n")
     logger.info("chose learning rate %g of %s by validation loss", best["rate"], [run["rate"] for run in runs])

@@ -23,6 +23,7 @@ from tasks.registry import INTENT, Registry, trouble
 from tasks.verdict import Verdict, read_verdict
 
 EVIDENCE = ("check_data/contract.json", "split", "backbone", "predictions", "scratch_predictions", "report", "verdict")
+DATA_DOCS = Path("great_expectations/uncommitted/data_docs/labelled/index.html")
 logger = logging.getLogger("tasks.record")
 
 
@@ -132,4 +133,6 @@ def _show(registry: Registry, entry: Entry, run: Path) -> None:
     if FlowRunContext.get() is None:
         return
     create_markdown_artifact(render_decision(entry), key=f"{registry.project}-decision", description="Verdict")
-    create_link_artifact((run / "card/card.html").absolute().as_uri(), "Model card", key=f"{registry.project}-card")
+    for name, page in (("card", run / "card/card.html"), ("data-docs", DATA_DOCS)):
+        if page.is_file():
+            create_link_artifact(page.absolute().as_uri(), name, key=f"{registry.project}-{name}")

@@ -30,9 +30,10 @@ QUICK = {
 
 def write_checkout(root: Path) -> None:
     """One small project, `pets`: two classes that differ in brightness, and a plan that a good model passes."""
-    for name in ("great_expectations", "params.yaml", "dvc.yaml"):
-        copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
-        copy(HERE / name, root / name)
+    contracts, local = "great_expectations", shutil.ignore_patterns("uncommitted")
+    shutil.copytree(HERE / contracts, root / contracts, ignore=local)
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(HERE / name, root / name)
     (root / "governance/projects").mkdir(parents=True)
     write_backbone(root)
     write_images(root / "pets")

@@ -63,6 +63,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), root / "backbone/backbone.safetensors")
     passport = {"name": "tiny", "architecture": "test_resnet", "mean": [0.5] * 3, "std": [0.5] * 3}
     (root / "backbone/passport.json").write_text(json.dumps(passport))
+    (root / "backbone/NOTICE").write_text("Weights by nobody.\n")
     return root
 
 
@@ -85,6 +86,7 @@ def test_phases_follow_the_schedule_and_the_model_folder_says_what_was_done(proj
     assert facts["classes"] == ["dark", "light"]
     assert facts["digests"]["backbone"] == sha256_file(project / "backbone/backbone.safetensors")
     assert facts["train_images"] == 30
+    assert (out / "NOTICE").read_text() == "Weights by nobody.\n"
     assert Scorer(out, "cpu").score_files([(project / "00.png").read_bytes()]).sum() == pytest.approx(1)
 
 
