@@ -37,6 +37,7 @@ from tasks.params import (
     SplitParams,
     load_section,
 )
+from tasks.plan import load_plan
 from tasks.predict import predict
 from tasks.project import Project, load_project
 from tasks.promote import promote
@@ -80,11 +81,14 @@ class Released:
 def release(project: str = "digits", allow_dirty: bool = False) -> Released:
     """Judge a model on the project's data as it is now, and promote it when the plan says PASS."""
     chosen = prepare_environment()
+    for name in ("tasks", "flows"):
+        logging.getLogger(name).setLevel(logging.INFO)  # or a worker's runs would show Prefect's own lines alone
     about = load_project(PROJECTS / f"{project}.yaml")
     run = RUNS / about.name
     with one_at_a_time(about.name, chosen.state):
         data = identify_data(about.data, allow_dirty)
         admit_backbone(about)
+        plan_review(about)
         make_verdict(about, run)
         verdict = read_verdict(run / "verdict/verdict.json")
         registry = Registry(about.name, chosen)
@@ -147,6 +151,14 @@ def identify_data(data: Path, allow_dirty: bool) -> DataVersion:
 def admit_backbone(about: Project) -> None:
     """The catalogue's policy as of today: a review can fall due while every stage stays unchanged."""
     admit(knobs(ChooseBackboneParams, about).name, load_catalogue(CATALOGUE), dt.date.today())
+
+
+@task(cache_policy=NO_CACHE)
+def plan_review(about: Project) -> None:
+    """Say when the plan's own review is overdue; it still judges, since an old bound beats none."""
+    plan = load_plan(about.plan)
+    if plan.is_overdue(dt.date.today()):
+        logger.warning("%s was to be reviewed by %s; its owner is %s", about.plan, plan.review_by, plan.owner)
 
 
 def knobs(record_type: type[S], about: Project) -> S:

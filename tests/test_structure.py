@@ -1,6 +1,7 @@
 """The shape of the code: imports point one way, nouns know nothing of Prefect, both doors agree."""
 
 import ast
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -119,6 +120,14 @@ def test_digits_follow_params_yaml_so_that_both_doors_read_the_same_numbers() ->
 
 def test_plumbing_exists() -> None:
     assert {f"{name}.py" for name in PLUMBING} <= {p.name for p in Path("tasks").glob("*.py")}
+
+
+def test_deployments_name_flows_and_parameters_that_exist() -> None:
+    for deployment in yaml.safe_load(Path("prefect.yaml").read_text())["deployments"]:
+        path, name = deployment["entrypoint"].split(":")
+        module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+        parameters = inspect.signature(getattr(module, name).fn).parameters
+        assert set(deployment["parameters"]) <= set(parameters), deployment["name"]
 
 
 def test_great_expectations_folder_is_not_a_package() -> None:
