@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import BadInput
 
+NAME = r"^[a-z][a-z0-9-]*$"
+
 
 class Mirror(BaseModel):
     """Which images mirror the place of deployment: kept out of training, judged on their own.
@@ -26,7 +28,7 @@ class Project(BaseModel):
     """One data set's own facts. Columns are those of its metadata.csv."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    name: str = Field(pattern=NAME)
     data: Path
     plan: Path = Path("governance/plan.yaml")
     classes: list[str] | None = None  # None: the labels found in the data

@@ -2,12 +2,14 @@
 
 import csv
 import logging
+import re
 from pathlib import Path
 
 import yaml
 
 from tasks.errors import BadInput
-from tasks.project import Project, load_project
+from tasks.folders import read_folder
+from tasks.project import NAME, Project, load_project
 
 PROJECTS = Path("governance/projects")
 DEFAULT_PLAN = Path("governance/plan.yaml")
@@ -42,8 +44,10 @@ def project_for(name: str, data: Path | None) -> Project:
         )
     if not data.is_dir():
         raise BadInput(f"--data {data} is not a folder")
+    if not re.fullmatch(NAME, name):
+        raise BadInput(f"'{name}' cannot name a project; take small letters, digits and hyphens, a letter first")
+    read_folder(data)  # what cannot be read at all leaves no project file behind
     document = guess(name, data)
-    Project.model_validate({**document})
     text = HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     file.write_text(text, encoding="utf-8")
     logger.info("wrote %s from what %s holds", file, data)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, DataRejected
 from tasks.scaffold import project_for
 
 HERE = Path.cwd()
@@ -23,6 +23,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def folder(root: Path, header: str, *rows: str) -> Path:
     (root / "pets").mkdir()
     (root / "pets/metadata.csv").write_text("\n".join([header, *rows]) + "\n")
+    for row in rows:
+        (root / "pets" / row.split(",")[0]).touch()
     return root / "pets"
 
 
@@ -70,3 +72,19 @@ def test_unknown_project_says_which_there_are(checkout: Path) -> None:
     project_for("pets", folder(checkout, "file_name,label", "a.png,cat"))
     with pytest.raises(BadInput, match=r"there is no project 'cars' .*\(there are: pets\).*--data DIR"):
         project_for("cars", None)
+
+
+@pytest.mark.parametrize("name", ["Pets", "my pets", "../pets", "9lives", ""])
+def test_name_that_cannot_be_one_is_refused(checkout: Path, name: str) -> None:
+    with pytest.raises(BadInput, match="cannot name a project; take small letters"):
+        project_for(name, folder(checkout, "file_name,label", "a.png,cat"))
+    assert not list(Path("governance/projects").iterdir())
+
+
+@pytest.mark.parametrize("content", [b"file_name,label\n", b"file_name,label\nlost.png,cat\n", b"\xff\xfe"])
+def test_folder_that_cannot_be_read_leaves_no_project_behind(checkout: Path, content: bytes) -> None:
+    folder(checkout, "file_name,label")
+    Path("pets/metadata.csv").write_bytes(content)
+    with pytest.raises(DataRejected):
+        project_for("pets", checkout / "pets")
+    assert not Path("governance/projects/pets.yaml").exists()
