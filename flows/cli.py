@@ -3,8 +3,10 @@
 Exit codes: 0 PASS (or done), 1 error, 2 FAIL, 3 INCONCLUSIVE.
 """
 
+import errno
 import logging
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -15,12 +17,44 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from tasks.errors import KeelError
-from tasks.settings import Settings, find_root, prepare_environment
+from tasks.errors import BadInput, KeelError
+from tasks.settings import Settings, find_root, prepare_environment, without_password
 
 EXIT_CODES = {"PASS": 0, "FAIL": 2, "INCONCLUSIVE": 3}
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+USAGE: Any = typer.BadParameter.__bases__[0]  # the error of a wrong command line, wherever this Typer keeps it
+ROOM = 50_000_000  # bytes; Prefect's own server, given less than 5 million, does not start and never says why
+FULL = 1_000_000  # bytes; with less than this left, whatever failed failed for want of room
+# Prefect's own server and MLflow write tracebacks and first-use notes to the terminal; errors reach us all the same.
+SILENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+
+
+class Door(TyperGroup):
+    """The commands; a wrong command line ends with 1, because 2 says FAIL."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the options before the command."""
+        with usage_is_an_error():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the command and its options, and run it."""
+        with usage_is_an_error():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def usage_is_an_error() -> Iterator[None]:
+    """Give a wrong command line the exit code of every other error."""
+    try:
+        yield
+    except USAGE as error:
+        error.exit_code = 1
+        raise
+
+
+app = typer.Typer(cls=Door, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 ProjectName = Annotated[str, typer.Option(help="A project: governance/projects/<name>.yaml.")]
 
 
@@ -38,6 +72,7 @@ def release(
         from tasks.scaffold import project_for
 
         project_for(project, where)
+        check_room(chosen.state, Path.cwd())
         with progress():
             from flows.release import release as flow
 
@@ -50,7 +85,7 @@ def release(
         typer.echo(f"decision {outcome.decision} of {project}; `keel show` prints it in full")
         typer.echo(f"champion: version {outcome.version}" if outcome.version else "nothing was promoted")
         typer.echo(f"model card: {outcome.card}")
-        typer.echo(f"runs and models: {chosen.tracking_uri} (`keel ui` says how to look at them)")
+        typer.echo(f"runs and models: {without_password(chosen.tracking_uri)} (`keel ui` says how to look at them)")
         raise typer.Exit(EXIT_CODES[outcome.verdict])
 
 
@@ -100,9 +135,10 @@ def doctor(project: ProjectName = "digits") -> None:
 def ui() -> None:
     """How to look at runs, models and flows in a browser."""
     with checkout() as chosen:
-        store = "" if chosen.artifacts is None else f"mlflow ui --backend-store-uri {chosen.tracking_uri} --port 5000"
+        place = without_password(chosen.tracking_uri)
+        store = "" if chosen.artifacts is None else f"mlflow ui --backend-store-uri {place} --port 5000"
         typer.echo(f"MLflow:  {store or 'already a server'}")
-        typer.echo(f"         {'http://127.0.0.1:5000' if store else chosen.tracking_uri}")
+        typer.echo(f"         {'http://127.0.0.1:5000' if store else place}")
         typer.echo(f"Prefect: PREFECT_HOME={os.environ['PREFECT_HOME']} prefect server start --analytics-off")
         typer.echo(
             "         http://127.0.0.1:4200; to send runs there: PREFECT_API_URL=http://127.0.0.1:4200/api keel release"
@@ -115,6 +151,8 @@ def checkout() -> Iterator[Settings]:
     try:
         os.chdir(find_root(Path.cwd()))
         sys.path.insert(0, str(Path.cwd()))
+        for key, value in SILENT.items():
+            os.environ.setdefault(key, value)
         yield prepare_environment()
     except KeelError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
@@ -126,19 +164,34 @@ def checkout() -> Iterator[Settings]:
         raise typer.Exit(1) from error
 
 
+def check_room(*places: Path) -> None:
+    """Refuse to begin what the disk cannot hold."""
+    for place in places:
+        free = shutil.disk_usage(place).free
+        if free < ROOM:
+            raise BadInput(f"{place} has {free / 1e6:.0f} MB left and a release may need {ROOM / 1e6:.0f}; make room")
+
+
 def unexpected(error: Exception) -> str:
     """One sentence for an error nobody planned for."""
     api = os.environ.get("PREFECT_API_URL")
     if type(error).__module__.startswith("httpx") or "Failed to reach API" in str(error):
         return f"the Prefect API at {api} does not answer ({error}); start it, or unset PREFECT_API_URL to run without"
-    if isinstance(error, OSError) and error.errno == 28:
-        return f"the disk is full ({error.filename}); what was finished is kept: make room and run the same command"
+    if is_full(error):
+        return f"the disk is full ({Path.cwd()}); what was finished is kept: make room and run the same command"
+    what = " ".join(f"unexpected {type(error).__name__}: {error}".split())
     place = Path("state/last-error.txt")
     try:
         place.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        return f"unexpected {type(error).__name__}: {error} (traceback in {place}); what was finished is kept"
+        return f"{what} (traceback in {place}); what was finished is kept"
     except OSError:
-        return f"unexpected {type(error).__name__}: {error}"
+        return what
+
+
+def is_full(error: Exception) -> bool:
+    """Whether the disk is what failed; libraries and servers say so in words of their own, or not at all."""
+    said = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return said or "No space left" in str(error) or shutil.disk_usage(Path.cwd()).free < FULL
 
 
 @contextmanager
@@ -203,6 +256,7 @@ def quiet_prefect() -> None:
         logger = logging.getLogger(name)
         logger.handlers = [h for h in logger.handlers if not isinstance(h, PrefectConsoleHandler)]
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.raiseExceptions = False  # else Prefect writes to the terminal that a line of log did not reach its API
     warnings.filterwarnings("ignore", module="mlflow")
 
 

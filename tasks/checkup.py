@@ -13,7 +13,7 @@ from tasks.errors import KeelError
 from tasks.params import ChooseBackboneParams, load_section
 from tasks.project import load_project
 from tasks.registry import Registry
-from tasks.settings import QUIET, Settings
+from tasks.settings import QUIET, Settings, without_password
 
 Line = tuple[str, bool, str]  # what was looked at, whether it is in trouble, the sentence
 
@@ -75,9 +75,9 @@ def _backbones(project: str) -> str:
 
 
 def _registry(project: str, chosen: Settings) -> str:
-    registry = Registry(project, chosen)
+    registry, place = Registry(project, chosen), without_password(chosen.tracking_uri)
     if not registry.repair_if_free():
-        return f"{chosen.tracking_uri}: a release is moving it right now"
+        return f"{place}: a release is moving it right now"
     undone = {e.body["intent"] for e in registry.ledger.read(project, "undone")}
     moves = [e for e in registry.ledger.read(project, "intent") if e.body["action"] == "promote"]
     recorded = next((e.body["version"] for e in reversed(moves) if e.number not in undone), None)
@@ -87,7 +87,7 @@ def _registry(project: str, chosen: Settings) -> str:
             f"champion is version {champion or 'none'}, the ledger says {recorded or 'none'}: an alias was moved by "
             "hand; move it back, or release again"
         )
-    return f"{chosen.tracking_uri}: no change left open, champion is version {champion or 'none'}, as the ledger says"
+    return f"{place}: no change left open, champion is version {champion or 'none'}, as the ledger says"
 
 
 def _ledger(project: str, chosen: Settings) -> str:

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import DDL, Column, Engine, Integer, MetaData, String, Table, Text, create_engine, event, select
+from sqlalchemy import DDL, Column, Engine, Integer, MetaData, String, Table, Text, create_engine, event, select, text
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tasks.digests import canonical_json, sha256_text
 from tasks.errors import RegistryTrouble
+from tasks.settings import without_password
 
 GENESIS = "0" * 64
 metadata = MetaData()
@@ -64,7 +65,7 @@ class Ledger:
         try:
             self.engine = _engine(url)
             metadata.create_all(self.engine)
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, ImportError, OSError) as error:  # ImportError: the URL's driver is not installed
             raise _trouble(error, url) from error
         self.url = url
 
@@ -72,6 +73,8 @@ class Ledger:
         """Add one entry at the end; concurrent writers queue up behind each other."""
         try:
             with self.engine.begin() as connection:
+                if self.engine.dialect.name == "postgresql":  # SQLite takes its lock at BEGIN, see `_engine`
+                    connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
                 last = _last(connection)
                 number, previous = (last.number + 1, last.hash) if last else (1, GENESIS)
                 at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
@@ -124,7 +127,7 @@ def _hash(number: int, at: str, kind: str, project: str, content: str, previous:
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, isolation_level="SERIALIZABLE")
+        return create_engine(parsed)
     engine = create_engine(parsed, connect_args={"timeout": 20})
 
     @event.listens_for(engine, "connect")
@@ -149,8 +152,6 @@ def _entry(row: Any) -> Entry:
 
 def _trouble(error: Exception, url: str) -> RegistryTrouble:
     cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-    return RegistryTrouble(f"the ledger at {_shown(url)} does not answer: {cause}; set KEEL_LEDGER_URL or mend it")
-
-
-def _shown(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
+    return RegistryTrouble(
+        f"the ledger at {without_password(url)} does not answer: {cause}; set KEEL_LEDGER_URL or mend it"
+    )

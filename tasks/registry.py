@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.errors import RegistryTrouble
 from tasks.ledger import Entry, Ledger
-from tasks.settings import Settings
+from tasks.settings import Settings, without_password
 
 ALIASES = ("champion", "challenger", "previous")
 INTENT = "keel.intent"  # tag on runs and versions: the number of the ledger's intent that made them
@@ -172,6 +172,6 @@ def trouble(chosen: Settings) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, requests.RequestException, OSError) as error:
-        where = chosen.tracking_uri.split("@")[-1]
-        cause = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        where = without_password(chosen.tracking_uri)
+        cause = without_password(str(error)).splitlines()[0][:300] if str(error) else type(error).__name__
         raise RegistryTrouble(f"MLflow at {where} failed: {cause}; nothing was left half done") from error

@@ -4,6 +4,7 @@ Everything local lies under one folder, `state/`: the MLflow database and artifa
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,11 @@ def settings() -> Settings:
         ledger_url=os.environ.get("KEEL_LEDGER_URL", f"sqlite:///{state}/ledger.db"),
         artifacts=None if given and not given.startswith("sqlite") else (state / "mlartifacts").as_uri(),
     )
+
+
+def without_password(text: str) -> str:
+    """The text with the names and passwords of its URLs taken out, so that it may be shown."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 def prepare_environment() -> Settings:
