@@ -101,7 +101,7 @@ def _ledger(project: str, chosen: Settings) -> str:
 def _prefect() -> str:
     api = os.environ.get("PREFECT_API_URL")
     if not api:
-        return f"no server set: flows run in their own process, state in {os.environ['PREFECT_HOME']}"
+        return f"no server set: flows run in their own process, state in {os.environ.get('PREFECT_HOME', '~/.prefect')}"
     try:
         requests.get(f"{api}/health", timeout=5).raise_for_status()
     except requests.RequestException as error:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from flows.release import Released, release
+from tasks.checkup import checkup
 from tasks.errors import BackboneRefused, BadInput, DataRejected, RegistryTrouble
 from tasks.project import load_project
 from tasks.registry import Registry
@@ -139,3 +140,16 @@ def test_logged_model_is_the_judged_one(released: tuple[Path, Released]) -> None
         answer = model.predict(pd.DataFrame({"image": [Path("pets", i).read_bytes() for i in table["image_id"]]}))
         assert np.allclose(answer[["prob_cat", "prob_dog"]], table[["prob_cat", "prob_dog"]], atol=1e-6)
         assert (answer["label"] == table["predicted"]).all()
+
+
+def test_doctor_finds_everything_in_order_and_names_an_alias_moved_by_hand(released: tuple[Path, Released]) -> None:
+    with working_in(released[0]):
+        chosen = settings()
+        lines = {name: (trouble, sentence) for name, trouble, sentence in checkup("pets", chosen)}
+        assert {name for name, (trouble, _) in lines.items() if trouble} == {"DVC remote"}  # the copy has no .dvc
+        registry = Registry("pets", chosen)
+        registry.set_aliases({"champion": None, "challenger": None, "previous": None})
+        lines = {name: (trouble, sentence) for name, trouble, sentence in checkup("pets", chosen)}
+        registry.set_aliases({"champion": "1", "challenger": None, "previous": None})
+        assert lines["registry"][0]
+        assert "champion is version none, the ledger says 1: an alias was moved by hand" in lines["registry"][1]
