@@ -67,7 +67,7 @@ def release(
     ] = False,
 ) -> None:
     """Check the data, fine-tune, judge against the plan, record, and promote on PASS."""
-    where = data.absolute() if data else None
+    where = data.resolve() if data else None  # before the checkout's root becomes the working folder
     with checkout() as chosen:
         from tasks.scaffold import project_for
 

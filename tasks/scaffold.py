@@ -32,7 +32,7 @@ def project_for(name: str, data: Path | None) -> Project:
     file = PROJECTS / f"{name}.yaml"
     if file.is_file():
         about = load_project(file)
-        if data is not None and about.data.absolute() != data:
+        if data is not None and about.data.resolve() != data.resolve():
             raise BadInput(
                 f"project {name} reads {about.data}, not {data}; change `data` in {file} or use another name"
             )
@@ -58,7 +58,8 @@ def guess(name: str, data: Path) -> dict[str, object]:
     """What the columns suggest: a group that must not be split, slices, and a mirror of deployment."""
     columns = read_columns(data / "metadata.csv")
     slices = [c for c, values in columns.items() if c not in NOT_SLICES and 2 <= len(set(values)) <= MOST_VALUES]
-    document: dict[str, object] = {"name": name, "data": str(data), "plan": str(DEFAULT_PLAN)}
+    here = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data  # true on other machines too
+    document: dict[str, object] = {"name": name, "data": str(here), "plan": str(DEFAULT_PLAN)}
     document["group"] = next((g for g in GROUPS if g in columns), None)
     document["slices"] = slices
     mirror = guess_mirror(columns)

@@ -71,7 +71,13 @@ def write_images(folder: Path, noise: int = 0) -> None:
 
 def write_project(root: Path, **changes: object) -> None:
     """The project file, with a training of seconds."""
-    document = {"name": "pets", "data": "pets", "group": "subject", "slices": ["device"], "params": QUICK}
+    document: dict[str, object] = {
+        "name": "pets",
+        "data": "pets",
+        "group": "subject",
+        "slices": ["device"],
+        "params": QUICK,
+    }
     document |= {"mirror": {"column": "device", "values": ["old"]}, **changes}
     (root / "governance/projects/pets.yaml").write_text(yaml.safe_dump(document))
 

@@ -34,7 +34,8 @@ def test_group_slices_and_mirror_are_read_off_the_columns(checkout: Path) -> Non
     assert (about.group, about.slices) == ("subject", ["device"])
     assert about.mirror is not None
     assert (about.mirror.column, about.mirror.values) == ("device", ["old"])
-    assert yaml.safe_load(Path("governance/projects/pets.yaml").read_text())["name"] == "pets"
+    written = yaml.safe_load(Path("governance/projects/pets.yaml").read_text())
+    assert (written["name"], written["data"]) == ("pets", "pets")  # below the checkout: the same on every machine
 
 
 def test_capture_days_make_a_mirror_when_there_is_no_device(checkout: Path) -> None:
