@@ -108,7 +108,7 @@ def training_curves(model: pd.DataFrame, scratch: pd.DataFrame) -> str:
         openings = model[model["phase"].diff() > 0]["epoch"].unique()
         for epoch in openings:
             axes.axvline(epoch - 0.5, color=SOFT, linewidth=0.6, linestyle=":")
-        axes.set(xlabel="epoch", ylabel="validation loss", ylim=(0, None))
+        axes.set(xlabel="epoch", ylabel="validation loss", yscale="log")
         axes.legend(frameon=False, fontsize=8)
 
     return draw(8, 3, paint)
