@@ -11,6 +11,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,19 @@ logger = logging.getLogger("tasks.finetune")
 Tensors = dict[str, tuple[torch.Tensor, torch.Tensor]]  # split -> uint8 images (N, 3, S, S), int64 targets (N,)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """One full run at one learning rate: the network with its best weights (on the CPU, in eval), and how it went.
+
+    `curve` has a row an epoch: phase, open, epoch, train_loss, validation_loss, validation_accuracy, rate.
+    """
+
+    net: nn.Module
+    rate: float
+    loss: float  # the lowest validation loss
+    curve: pd.DataFrame
+
+
 @stage
 def finetune(data: Path, manifest: Path, backbone: Path, params: FinetuneParams, out: Path) -> None:
     """Write the fine-tuned model: model.safetensors, model.json, curves.csv, and the backbone's NOTICE."""
@@ -54,7 +68,7 @@ def train_model(
         train(passport, weights, rate, phases, params, tensors, len(classes))
         for rate in (params.rates if weights else params.scratch_rates)
     ]
-    best = min(runs, key=lambda run: run["loss"])
+    best = min(runs, key=lambda run: run.loss)
     facts = {
         "architecture": passport["architecture"],
         "backbone": passport["name"] if weights else "none: random weights",
@@ -63,9 +77,9 @@ def train_model(
         "image_size": params.image_size,
         "mean": passport["mean"],
         "std": passport["std"],
-        "rate": best["rate"],
-        "validation_loss": best["loss"],
-        "temperature": fit_temperature(best["net"], passport, *tensors["calibration"]),
+        "rate": best.rate,
+        "validation_loss": best.loss,
+        "temperature": fit_temperature(best.net, passport, *tensors["calibration"]),
         "seed": params.seed,
         "train_images": len(tensors["train"][1]),
         "digests": {
@@ -75,12 +89,12 @@ def train_model(
             "environment": digest_of_environment(),
         },
     }
-    save_file({k: v.contiguous() for k, v in best["net"].state_dict().items()}, out / WEIGHTS)
+    save_file({k: v.contiguous() for k, v in best.net.state_dict().items()}, out / WEIGHTS)
     if weights:
         shutil.copyfile(backbone / NOTICE, out / NOTICE)  # attributions travel with what was made from them
     (out / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    pd.concat([run["curve"] for run in runs]).to_csv(out / "curves.csv", index=False, lineterminator="\n")
-    logger.info("chose learning rate %g of %s by validation loss", best["rate"], [run["rate"] for run in runs])
+    pd.concat([run.curve for run in runs]).to_csv(out / "curves.csv", index=False, lineterminator="\n")
+    logger.info("chose learning rate %g of %s by validation loss", best.rate, [run.rate for run in runs])
 
 
 def load_tensors(data: Path, table: pd.DataFrame, classes: list[str], size: int) -> Tensors:
@@ -101,8 +115,8 @@ def train(
     params: FinetuneParams,
     tensors: Tensors,
     count: int,
-) -> dict[str, Any]:
-    """One full run at one learning rate: the network with its best weights, its loss and its curve."""
+) -> Trained:
+    """Train a network of `count` classes at one learning rate; `weights` None means from random weights."""
     logger.info("training %s at rate %g", "from the backbone" if weights else "from scratch", rate)
     with seeded(params.seed, params.threads):
         net = create_backbone(passport["architecture"], weights, count, **network_options(passport, params.image_size))
@@ -121,12 +135,7 @@ def train(
             num_sanity_val_steps=0,
         )
         trainer.fit(learner, batches.loader(), Batches(*tensors["validation"], 256, None).loader())
-    return {
-        "net": net.cpu().eval(),
-        "rate": rate,
-        "loss": unfreezing.best_loss,
-        "curve": pd.DataFrame(unfreezing.curve).assign(rate=rate),
-    }
+    return Trained(net.cpu().eval(), rate, unfreezing.best_loss, pd.DataFrame(unfreezing.curve).assign(rate=rate))
 
 
 def network_options(passport: dict[str, Any], size: int) -> dict[str, Any]:
