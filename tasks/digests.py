@@ -16,6 +16,11 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sha256_bytes(content: bytes | memoryview) -> str:
+    """The hexadecimal sha256 of some bytes, or of an array's buffer, which is not copied."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     """The hexadecimal sha256 of a file's bytes, read in blocks."""
     with path.open("rb") as file:

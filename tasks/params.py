@@ -68,6 +68,25 @@ class Augmentation(BaseModel):
     shift: float = Field(default=0.05, ge=0, lt=1)  # share of the side
     scale: float = Field(default=0.08, ge=0, lt=1)  # share of the size
 
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is done to an image at all."""
+        return any(self.model_dump().values())
+
+
+class TrainerParams(BaseModel):
+    """What reaches Lightning's Trainer (its own names and values), and how the work is laid out in memory."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    accelerator: str = "auto"
+    devices: int = Field(default=1, gt=0)  # above 1: as many processes, each with its share of every batch
+    strategy: str = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"  # auto: the faster, timed once a machine
+    threads: int = Field(default=1, gt=0)  # of one process; the bytes of the result depend on it
+    memory_mb: int = Field(default=2048, gt=0)  # images and stored activations above this go to a mapped file
+    views: int = Field(default=4, ge=0)  # augmented views an image whose frozen work is stored; 0: nothing is stored
+    checkpoint_seconds: float = Field(default=20, ge=0)  # between checkpoints, from which a killed run goes on
+
 
 class FinetuneParams(Section):
     """Fine-tuning from the backbone, and the same network from scratch at the same budget of epochs."""
@@ -82,12 +101,16 @@ class FinetuneParams(Section):
     layer_decay: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0)
     label_smoothing: float = Field(ge=0, lt=1)
-    warmup_steps: int = Field(ge=0)
-    patience: int = Field(gt=0)
+    warmup_steps: int = Field(ge=0)  # at the start of every phase
+    patience: int = Field(gt=0)  # epochs without a lower validation loss that end a phase
+    stop_level: float = Field(default=0, ge=0, lt=0.5)  # of the paired test that lets the next stages open; 0: no test
+    drop_path: float = Field(default=0, ge=0, lt=1)  # stochastic depth (Huang et al. 2016)
+    mixup: float = Field(default=0, ge=0)  # alpha of Zhang et al. 2018; 0 switches it off, as below
+    cutmix: float = Field(default=0, ge=0)  # alpha of Yun et al. 2019
+    l2_sp: float = Field(default=0, ge=0)  # strength of the pull to the pretrained weights (Li et al. 2018)
+    ema: float = Field(default=0, ge=0, lt=1)  # share of the moving average of the weights that a step keeps
     augmentation: Augmentation
-    threads: int = Field(default=1, gt=0)
-    accelerator: str = "auto"
-    devices: int = 1
+    trainer: TrainerParams = TrainerParams()
 
 
 class ChooseBackboneParams(Section):

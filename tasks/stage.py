@@ -2,7 +2,8 @@
 
 A stage writes into a fresh folder beside its output; that folder takes the output's place in one rename when the
 function returns, so a killed stage leaves the old output or none. `stage.json` in the output says what it was made
-from; while that still holds, the stage is not run again, whichever door asks.
+from; while that still holds, the stage is not run again, whichever door asks. A long stage can leave checkpoints in the
+folder `checkpoints` of its output: a kill spares them for the next try, the end removes them.
 """
 
 import functools
@@ -22,7 +23,7 @@ from pydantic import BaseModel
 from tasks.digests import digest_of, digest_of_code
 from tasks.errors import BadInput
 
-STAMP = "stage.json"
+STAMP, CHECKPOINTS = "stage.json", "checkpoints"
 logger = logging.getLogger("tasks.stage")
 
 
@@ -42,9 +43,9 @@ def stage(function: Callable[..., Any]) -> Task[..., Path]:
             return out
         started = time.perf_counter()
         fresh = out.with_name(out.name + ".partial")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
+        _clear(fresh)
         function(**values, out=fresh)
+        shutil.rmtree(fresh / CHECKPOINTS, ignore_errors=True)
         made_from["outputs"] = _digests(fresh)
         (fresh / STAMP).write_text(json.dumps(made_from, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         shutil.rmtree(out, ignore_errors=True)
@@ -79,6 +80,16 @@ def is_current(out: Path, made_from: dict[str, Any]) -> bool:
         return False
     outputs = stamp.pop("outputs", None)
     return stamp == json.loads(json.dumps(made_from)) and outputs == _digests(out)
+
+
+def _clear(folder: Path) -> None:
+    """Make the folder, empty but for the checkpoints that a killed try left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir() and path.name != CHECKPOINTS:
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
 
 
 def _digests(folder: Path) -> dict[str, str]:

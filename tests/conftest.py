@@ -72,6 +72,13 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for what is kept between runs, of this test alone."""
+    monkeypatch.setenv("KEEL_STATE", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """One server for all modules that run flows: it takes ten seconds to start."""
