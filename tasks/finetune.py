@@ -39,6 +39,7 @@ from tasks.learner import GradualUnfreezing, Learner
 from tasks.pace import Pace, choose_pace
 from tasks.params import FinetuneParams, Phase
 from tasks.pixels import load_pixels
+from tasks.processes import is_launched, launch, rank
 from tasks.scorer import FACTS, WEIGHTS, normalise, standardise
 from tasks.settings import settings
 from tasks.stage import CHECKPOINTS, stage
@@ -74,6 +75,11 @@ def train_model(
     data: Path, manifest: Path, backbone: Path, weights: Path | None, params: FinetuneParams, out: Path
 ) -> None:
     """Train once for every rate of the grid and write the best; `weights` None means from scratch."""
+    if params.trainer.devices > 1 and not is_launched():
+        files = {"data": data, "manifest": manifest, "backbone": backbone, "weights": weights, "out": out}
+        paths = {name: str(path.absolute()) if path else None for name, path in files.items()}
+        launch(params.trainer.devices, {**paths, "params": params.model_dump(mode="json")}, out)
+        return
     table, keep = pd.read_parquet(manifest / "manifest.parquet"), out / CHECKPOINTS
     passport = json.loads((backbone / "passport.json").read_text(encoding="utf-8"))
     classes = sorted(table["label"].unique())
@@ -84,6 +90,8 @@ def train_model(
         train(passport, weights, rate, phases, params, tensors, len(classes), groups, keep / f"rate-{rate:g}")
         for rate in (params.rates if weights else params.scratch_rates)
     ]
+    if rank():
+        return  # the first process writes for all
     best = min(runs, key=lambda run: run.loss)
     facts = {
         "architecture": passport["architecture"],
@@ -162,8 +170,10 @@ def train(
         trainer = L.Trainer(
             max_epochs=sum(p.epochs for p in phases),
             accelerator=params.trainer.accelerator,
-            devices=params.trainer.devices,
-            strategy=params.trainer.strategy,
+            devices=params.trainer.devices if is_launched() else 1,
+            strategy=strategy_of(params),
+            sync_batchnorm=is_launched() and torch.cuda.is_available(),
+            use_distributed_sampler=False,  # our batches share themselves out
             precision=pace.precision,  # type: ignore[arg-type]
             callbacks=[unfreezing, Progress()],
             logger=False,
@@ -180,6 +190,13 @@ def train(
     return Trained(net.cpu().eval(), rate, unfreezing.best_loss, curve, notes + unfreezing.notes, seconds)
 
 
+def strategy_of(params: FinetuneParams) -> str:
+    """Lightning's strategy: with several processes one that allows for frozen parameters, unless another is asked."""
+    if params.trainer.strategy == "auto" and is_launched():
+        return "ddp_find_unused_parameters_true"
+    return params.trainer.strategy
+
+
 def pace_of(net: nn.Module, params: FinetuneParams) -> Pace:
     """How to run the network on this machine, as it was timed once; with one process a device."""
     gpu = params.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -187,7 +204,8 @@ def pace_of(net: nn.Module, params: FinetuneParams) -> Pace:
     size = (params.batch_size, 3, params.image_size, params.image_size)
     state = settings().state
     state.mkdir(parents=True, exist_ok=True)
-    return choose_pace(net.to(device), size, device, params.trainer.precision, state / "pace.json")
+    asked = params.trainer.precision, params.trainer.memory_format
+    return choose_pace(net.to(device), size, device, *asked, state / "pace.json")
 
 
 def run_digest(passport: dict[str, Any], weights: Path | None, about: list[Any], tensors: Tensors) -> str:

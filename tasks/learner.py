@@ -125,6 +125,7 @@ class GradualUnfreezing(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """Begin the first phase, or go on where a killed run stood."""
+        self.epochs.rank, self.epochs.world = trainer.global_rank, trainer.world_size
         state = self.checkpoints.load() if self.checkpoints else None
         if state:
             self._restore(trainer, module, *state)
@@ -157,6 +158,8 @@ class GradualUnfreezing(L.Callback):
         """Validate, note the epoch, keep the weights if they are the best so far, end the phase when it is over."""
         name = f"phase {self.place.phase + 1} (open: {self.phase.open})"
         check_frozen(module.net, self.opened, self.frozen, name)
+        if trainer.world_size > 1:
+            self._agree(module)
         with module.average.applied(module.net) if module.average else nullcontext():
             losses, hits = self.validate(trainer, module)
             loss = float(losses.double().mean())
@@ -171,6 +174,13 @@ class GradualUnfreezing(L.Callback):
         if self.place.epoch >= self.phase.epochs or self.place.epoch - self.best_epoch >= self.params.patience:
             self._end(trainer, module)
         self._save(trainer, module, at_once=self.finished)
+
+    def _agree(self, module: Any) -> None:
+        """Average the running statistics that each process gathered on its own, so that all judge the same network."""
+        for name, buffer in module.net.named_buffers():
+            if name in self.opened and buffer.is_floating_point():
+                torch.distributed.all_reduce(buffer)
+                buffer.div_(torch.distributed.get_world_size())
 
     def validate(self, trainer: L.Trainer, module: Any) -> tuple[torch.Tensor, float]:
         """The plain cross-entropy of each validation image (N,) and the share of hits, from the network as it is."""
@@ -333,8 +343,11 @@ class GradualUnfreezing(L.Callback):
         parameters = dict(module.net.named_parameters())
         for name, value in tensors.items():
             if name.startswith("optimizer/"):
-                _, key, parameter = name.split("/", 2)
-                optimizer.state[parameters[parameter]][key] = value.to(parameters[parameter].device)
+                _, key, owner = name.split("/", 2)
+                parameter = parameters[owner]
+                # In the parameter's own memory layout, which the fused optimizer takes for granted.
+                like = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+                optimizer.state[parameter][key] = like.to(parameter.device)
         if module.average:
             module.average.average, module.average.steps = _below(tensors, "average/"), facts["average_steps"]
         self.place.phase, self.place.epoch, self.place.batch = facts["place"]

@@ -42,17 +42,23 @@ class Pace:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
-def choose_pace(net: nn.Module, shape: tuple[int, ...], device: torch.device, asked: str, file: Path) -> Pace:
-    """The fastest way to train `net` on batches of `shape` (B, 3, S, S); `asked` other than "auto" fixes the precision.
+def choose_pace(
+    net: nn.Module, shape: tuple[int, ...], device: torch.device, precision: str, memory_format: str, file: Path
+) -> Pace:
+    """The fastest way to train `net` on batches of `shape` (B, 3, S, S), where "auto" leaves the choice.
 
     `file` keeps what was found before; the network is left as it was, but for its memory layout.
     """
+    candidates = _candidates(device, precision, memory_format)
+    if len(candidates) == 1:
+        return candidates[0]
+    asked = [precision, memory_format]
     key = sha256_text(canonical_json([machine(device), type(net).__name__, _shapes(net), shape, asked]))
     with FileLock(file.with_suffix(".lock")):
         known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         if key in known:
             return Pace(known[key]["precision"], known[key]["channels_last"])
-        seconds = {pace: _time(net, shape, device, pace) for pace in _candidates(device, asked)}
+        seconds = {pace: _time(net, shape, device, pace) for pace in candidates}
         plain = next(iter(seconds))
         best = min(seconds, key=lambda pace: seconds[pace])
         chosen = best if seconds[best] < MARGIN * seconds[plain] else plain
@@ -84,10 +90,11 @@ def _processor() -> str:
     return f"{'/'.join(found.values())} with the abilities {abilities}"
 
 
-def _candidates(device: torch.device, asked: str) -> list[Pace]:
+def _candidates(device: torch.device, precision: str, memory_format: str) -> list[Pace]:
     half = "bf16-mixed" if device.type == "cpu" or torch.cuda.is_bf16_supported() else "16-mixed"
-    precisions = ["32-true", half] if asked == "auto" else [asked]
-    return [Pace(precision, last) for precision in precisions for last in (True, False)]
+    precisions = ["32-true", half] if precision == "auto" else [precision]
+    layouts = [True, False] if memory_format == "auto" else [memory_format == "channels_last"]
+    return [Pace(name, last) for name in precisions for last in layouts]
 
 
 def _time(net: nn.Module, shape: tuple[int, ...], device: torch.device, pace: Pace) -> float:

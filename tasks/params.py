@@ -82,6 +82,7 @@ class TrainerParams(BaseModel):
     devices: int = Field(default=1, gt=0)  # above 1: as many processes, each with its share of every batch
     strategy: str = "auto"
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"  # auto: the faster, timed once a machine
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"  # auto: as precision
     threads: int = Field(default=1, gt=0)  # of one process; the bytes of the result depend on it
     memory_mb: int = Field(default=2048, gt=0)  # images and stored activations above this go to a mapped file
     views: int = Field(default=4, ge=0)  # augmented views an image whose frozen work is stored; 0: nothing is stored
