@@ -194,15 +194,15 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def describe_reading(reading: Reading, targets: np.ndarray, classes: list[str]) -> dict[str, Any]:
-    """Shares for the page, and the class that loses most hits with what it is then taken for."""
-    missed = [(~reading.met[:, targets == k]).mean() if (targets == k).any() else 0.0 for k in range(len(classes))]
-    worst = int(np.argmax(missed))
-    taken = reading.predicted[:, targets == worst]
-    others = np.bincount(taken[taken != worst], minlength=len(classes))
-    share = others.max() / taken.size
+    """Shares for the page, and the pair of classes that augmentation makes most alike."""
+    count = len(classes)
+    codes = np.broadcast_to(targets, reading.predicted.shape) * count + reading.predicted
+    table = np.bincount(codes.ravel(), minlength=count * count).reshape(count, count).astype(float)
+    table /= np.maximum(table.sum(axis=1, keepdims=True), 1)
+    np.fill_diagonal(table, 0)
+    actual, taken = np.unravel_index(int(table.argmax()), table.shape)
     shares = {name: float(getattr(reading, name).mean()) for name in ("real", "met", "unmet", "changed")}
-    confused = f"{classes[worst]} is then read as {classes[int(others.argmax())]} in {100 * share:.0f} %"
-    return {**shares, "confused": confused if share else "no class is mistaken for another"}
+    return {**shares, "confused": f"{classes[actual]} is read as {classes[taken]} in {100 * table.max():.0f} %"}
 
 
 def describe_policy(policy: Augmentation) -> list[str]:
@@ -218,15 +218,15 @@ def describe_policy(policy: Augmentation) -> list[str]:
 
 
 _SAYS: dict[str, Callable[[Finding], str]] = {
-    LABELS: lambda f: f"loses the label of {_share(f)} of the augmented training images",
-    ACCURACY: lambda f: f"costs {_share(f)} of accuracy on clean validation images after the short training",
-    LOSS: lambda f: f"adds {f.value:.3f} [{f.low:.3f}, {f.high:.3f}] to the loss on clean validation images ({_number(f)})",
+    LABELS: lambda f: f"labels lost {_share(f)} of augmented training images",
+    ACCURACY: lambda f: f"accuracy lost {_share(f)} of clean validation images after the short training",
+    LOSS: lambda f: f"loss {f.value:+.3f} [{f.low:+.3f}, {f.high:+.3f}] on clean validation images ({_number(f)})",
 }
 
 
 def _sentence(check: Check, p: float, outcome: str) -> str:
     allowed = f"{check.bound:g}" if check.question == LOSS else f"{100 * check.bound:g} %"
-    said = f"{check.ingredient} {_SAYS[check.question](check.loss)}; at most {allowed} allowed"
+    said = f"{check.ingredient}: {_SAYS[check.question](check.loss)}; at most {allowed} allowed"
     why = {
         HARMFUL: f"more is proved (p = {p:.2g} after correction for all tests)",
         HARMLESS: "the upper end stays within it",
