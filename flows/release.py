@@ -1,7 +1,8 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
 check data -> split -> choose backbone -> audit augmentation -> fine-tune (and the from-scratch baseline) -> predict ->
-evaluate -> judge -> card -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there.
+evaluate -> judge -> card -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end
+there.
 """
 
 import datetime as dt

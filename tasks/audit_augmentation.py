@@ -26,7 +26,6 @@ from tasks.audit import (
     OPEN,
     POLICY,
     Check,
-    Folds,
     Judged,
     Reading,
     check_labels,
@@ -82,7 +81,7 @@ def audit_augmentation(
     intervals: EvaluateParams,
     out: Path,
 ) -> None:
-    """Write audit.json and audit.html; raise AugmentationRejected when an ingredient or the policy is proved harmful."""
+    """Write audit.json and audit.html; raise AugmentationRejected when an ingredient or the policy is harmful."""
     table = pd.read_parquet(manifest / "manifest.parquet")
     passport = json.loads((backbone / "passport.json").read_text(encoding="utf-8"))
     classes = sorted(table["label"].unique())
@@ -129,8 +128,11 @@ def look(
     for name, policy in named_policies(training.augmentation).items():
         generator = torch.Generator().manual_seed(params.seed)  # the same draws of an ingredient, alone or not
         views = [features(net, passport, augment(images, policy, generator)) for _ in range(params.views)]
-        yield name, Look(
-            domain_gap(name, real, views[0], shown.rows, folds, intervals), read_labels(real, views, targets, folds)
+        yield (
+            name,
+            Look(
+                domain_gap(name, real, views[0], shown.rows, folds, intervals), read_labels(real, views, targets, folds)
+            ),
         )
 
 
@@ -152,7 +154,7 @@ def label_check(name: str, reading: Reading, shown: Images, params: AuditParams,
     accuracy, unfit = float(reading.real.mean()), too_few(shown, "training", params)
     if not unfit and accuracy < params.min_reading:
         unfit = (
-            f"the reader is right on {100 * accuracy:.0f} % of the real images, audit_augmentation.min_reading asks for "
+            f"the reader is right on {100 * accuracy:.0f} % of real images, audit_augmentation.min_reading asks for "
             f"{100 * params.min_reading:g} %; choose a backbone whose features tell these classes apart"
         )
     return check_labels(name, reading, shown.rows, params.max_label_loss, unfit, intervals)
@@ -231,7 +233,9 @@ def conclusion(judged: list[Judged], policy: Augmentation) -> str:
     counts = {word: sum(j.outcome == word for j in judged) for word in (OPEN, NOT_ASSESSABLE)}
     rest = "".join(f", {count} {word.lower()}" for word, count in counts.items() if count)
     found = f"{len(harmful)} harmful" if harmful else "no harm proved"
-    return f"{overall(judged)}: augmentation by {', '.join(describe_policy(policy))}: {len(judged)} checks, {found}{rest}"
+    return (
+        f"{overall(judged)}: augmentation by {', '.join(describe_policy(policy))}: {len(judged)} checks, {found}{rest}"
+    )
 
 
 def draw_page(figures: dict[str, Any], shown: Images, training: FinetuneParams, params: AuditParams) -> str:

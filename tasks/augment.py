@@ -5,7 +5,7 @@ for every backbone. A batch takes one draw from the caller's generator, whatever
 follow from that number and the ingredient's name. So an ingredient that is off costs nothing, and switching one on, off
 or up changes no draw of another: an ablation compares like with like.
 
-The order is that of a photograph: the scene moves, its light and polarity change, the lens blurs, the sensor adds noise.
+The order is that of a photograph: the scene moves, its light and polarity change, the lens blurs, the sensor is noisy.
 Noise is cut from one fixed table of normal numbers at a place and with a sign of each image's own, ten times as fast as
 drawing it; an image without colour gets noise without colour, as its sensor would make it.
 """
@@ -35,7 +35,9 @@ class Draws:
 
     def amount(self, name: str, more: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Whether the ingredient acts on each image, (N,), and even draws from 0..1, (1 + more, N)."""
-        drawn = torch.rand(2 + more, self.count, generator=self.stream.manual_seed(self.seed ^ zlib.crc32(name.encode())))
+        drawn = torch.rand(
+            2 + more, self.count, generator=self.stream.manual_seed(self.seed ^ zlib.crc32(name.encode()))
+        )
         return drawn[0] < self.policy.ingredient(name).probability, drawn[1:]
 
     def either_way(self, name: str, more: int = 0) -> torch.Tensor:
@@ -99,7 +101,11 @@ def move(images: torch.Tensor, draws: Draws, active: frozenset[str]) -> torch.Te
     """Turn, shear, scale, mirror and shift in one resampling; what comes into view repeats the border."""
     nothing = torch.zeros(1, draws.count)
     drawn = {name: draws.either_way(name) if name in active else nothing for name in ("turn", "scale", "shear")}
-    angle, size, slope = torch.deg2rad(drawn["turn"][0]), 1 + drawn["scale"][0], torch.tan(torch.deg2rad(drawn["shear"][0]))
+    angle, size, slope = (
+        torch.deg2rad(drawn["turn"][0]),
+        1 + drawn["scale"][0],
+        torch.tan(torch.deg2rad(drawn["shear"][0])),
+    )
     across, down = 2 * draws.either_way("shift", 1) if "shift" in active else nothing.expand(2, -1)
     mirror = 1 - 2 * draws.amount("flip")[0].float() if "flip" in active else torch.ones(draws.count)
     cosine, sine = torch.cos(angle) / size, torch.sin(angle) / size
@@ -140,7 +146,7 @@ def light_(images: torch.Tensor, draws: Draws, active: frozenset[str]) -> None:
 
 
 def blur_(images: torch.Tensor, draws: Draws) -> None:
-    """Gaussian blur, the standard deviation a share of the side; each row and column is averaged by one small matrix."""
+    """Gaussian blur, the standard deviation a share of the side; one small matrix averages each row and column."""
     acts, drawn = draws.amount("blur")
     places = acts.nonzero()[:, 0]
     side = images.shape[-1]

@@ -33,7 +33,9 @@ def contact_sheet(images: torch.Tensor, policy: Augmentation, seed: int) -> list
         for words, share in shares.items():
             strips.append(Strip(name, words, to_png(apply(images, Fixed(alone, len(images), share)))))
     generator = torch.Generator().manual_seed(seed)
-    return strips + [Strip("the whole policy", "as drawn", to_png(augment(images, policy, generator))) for _ in range(3)]
+    return strips + [
+        Strip("the whole policy", "as drawn", to_png(augment(images, policy, generator))) for _ in range(3)
+    ]
 
 
 def a_dozen(labels: list[str], count: int = 12) -> list[int]:

@@ -74,9 +74,7 @@ def _gain_number(gains: np.ndarray, resampled: np.ndarray, clusters: Clusters, l
     return effective_number(len(gains), alone, resampled, clusters, level)
 
 
-def estimate_change(
-    metric: str, name: str, changes: np.ndarray, rows: pd.DataFrame, params: EvaluateParams
-) -> Finding:
+def estimate_change(metric: str, name: str, changes: np.ndarray, rows: pd.DataFrame, params: EvaluateParams) -> Finding:
     """The mean of paired differences (n,) of any size, with Student's interval on cluster sums."""
     clusters = choose_clusters(rows, params.min_clusters)
     mean, error = clustered_mean(changes, clusters)

@@ -113,7 +113,7 @@ def test_shift_out_of_the_picture_is_harmful_and_change_of_polarity_is_not(proje
 
 
 def test_too_few_images_or_a_reader_that_cannot_read_are_not_assessable(project: Path, tmp_path: Path) -> None:
-    strict = AUDIT.model_copy(update={"min_images": 200, "min_reading": 0.999})
+    strict = AUDIT.model_copy(update={"min_images": 200, "min_reading": 0.999, "phases": AUDIT.phases[:1]})
     out = run(project, TRAINING, tmp_path / "audit", strict)  # 260 training and 129 or so validation images
     checks = json.loads((out / "audit.json").read_text())["checks"]
     assert {c["outcome"] for c in checks} == {audit.NOT_ASSESSABLE}
@@ -182,7 +182,7 @@ def test_shuffled_labels_are_lost_and_the_domain_is_the_same() -> None:
     folds = audit.cross_fit(table, seed=0)
     gap = audit.domain_gap("shuffled", real, other, table, folds, INTERVALS)
     check = audit.check_labels("shuffled", audit.read_labels(real, [other], targets, folds), table, 0.15, "", INTERVALS)
-    assert gap.low < 0.5 < gap.high
+    assert gap.value == pytest.approx(0.5, abs=0.15)
     assert check.loss.low > 0.5
     assert check.p < 1e-6
 
@@ -192,7 +192,7 @@ def test_area_under_the_curve_agrees_with_scikit_learn_when_one_fold_is_judged()
     real, view = blobs(table, 0)[0], blobs(table, 1)[0] + 0.7
     fitted, judged = np.arange(60), np.arange(60, 120)
     gap = audit.domain_gap("x", real[60:], view[60:], table.iloc[60:], [(np.arange(60), np.arange(60))], INTERVALS)
-    told = audit.linear().fit(np.concatenate([real[judged], view[judged]]), np.repeat([0, 1], len(fitted)))
+    told = audit.fit_linear(np.concatenate([real[judged], view[judged]]), np.repeat([0, 1], len(fitted)))
     scores = told.decision_function(np.concatenate([real[judged], view[judged]]))
     assert gap.value == pytest.approx(roc_auc_score(np.repeat([0, 1], 60), scores))
 
@@ -227,11 +227,10 @@ def test_chance_of_a_gain_and_its_interval_say_the_same() -> None:
 def test_policy_on_every_bound_at_once_is_rejected_in_at_most_2_5_percent_of_audits() -> None:
     # Fails when holm returns its values as they came: then one audit in eight rejects.
     random, table, audits, rejected = np.random.default_rng(0), rows(300, 1), 600, 0
+    loss = estimate_gain("x", "x", np.ones(300, int), table, INTERVALS)  # any: only p decides on harm
     for _ in range(audits):
-        checks = []
-        for place in range(6):
-            gains = -(random.random(300) < 0.15).astype(int)
-            p = chance_of_gain(gains, table, -0.15, INTERVALS)
-            checks.append(audit.Check("labels", str(place), estimate_gain("x", "x", gains, table, INTERVALS), 0.15, p))
+        draws = [-(random.random(300) < 0.15).astype(int) for _ in range(6)]
+        chances = [chance_of_gain(gains, table, -0.15, INTERVALS) for gains in draws]
+        checks = [audit.Check("labels", str(place), loss, 0.15, p) for place, p in enumerate(chances)]
         rejected += any(j.outcome == audit.HARMFUL for j in audit.judge_checks(checks, 0.95))
-    assert rejected / audits <= 0.025 + 2 * norm.ppf(0.975) * np.sqrt(0.025 * 0.975 / audits) / 2
+    assert rejected / audits <= 0.025 + norm.ppf(0.975) * np.sqrt(0.025 * 0.975 / audits)
