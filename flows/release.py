@@ -1,7 +1,8 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
-check data -> split -> choose backbone -> fine-tune (and the from-scratch baseline) -> predict -> evaluate -> judge ->
-card -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there.
+check data -> split -> choose backbone -> audit augmentation -> fine-tune (and the from-scratch baseline) -> predict ->
+evaluate -> judge -> card -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end
+there.
 """
 
 import datetime as dt
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.audit_augmentation import audit_augmentation
 from tasks.backbones import admit, load_catalogue
 from tasks.check_data import check_data
 from tasks.choose_backbone import choose_backbone
@@ -28,6 +30,7 @@ from tasks.judge import judge
 from tasks.ledger import Entry
 from tasks.lock_stages import lock_stages
 from tasks.params import (
+    AuditParams,
     CheckDataParams,
     ChooseBackboneParams,
     EvaluateParams,
@@ -58,6 +61,7 @@ SECTIONS: tuple[type[Section], ...] = (
     CheckDataParams,
     SplitParams,
     ChooseBackboneParams,
+    AuditParams,
     FinetuneParams,
     EvaluateParams,
 )
@@ -110,6 +114,15 @@ def make_verdict(about: Project, run: Path) -> None:
     manifest = split(images=images, project=file, params=knobs(SplitParams, about), out=run / "split")
     backbone = choose_backbone(
         catalogue=CATALOGUE, weights=BACKBONES, params=knobs(ChooseBackboneParams, about), out=run / "backbone"
+    )
+    audit_augmentation(
+        data=data,
+        manifest=manifest,
+        backbone=backbone,
+        params=knobs(AuditParams, about),
+        training=knobs(FinetuneParams, about),
+        intervals=knobs(EvaluateParams, about),
+        out=run / "audit",
     )
     training = {"data": data, "manifest": manifest, "backbone": backbone, "params": knobs(FinetuneParams, about)}
     model = finetune(**training, out=run / "model")

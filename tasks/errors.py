@@ -6,6 +6,7 @@ KeelError
 |- DataRejected        the data contract failed, or the data cannot be read at all
 |  |- DirtyData        the data differs from the version that DVC has recorded
 |  `- UnreadableImage  a file is not one whole still image that Keel can decode
+|- AugmentationRejected the audit found that an ingredient of augmentation does harm
 |- BackboneRefused     the catalogue's policy does not allow these weights
 |- EvidenceMissing     a decision needs a file or a figure that is not there
 |- DigestMismatch      a file is not the one that was recorded
@@ -35,6 +36,10 @@ class DirtyData(DataRejected):
 
 class UnreadableImage(DataRejected):
     """A file is not one whole still image that Keel can decode."""
+
+
+class AugmentationRejected(KeelError):
+    """The audit found that augmentation loses labels, or that training with it is worse on clean images."""
 
 
 class BackboneRefused(KeelError):

@@ -227,7 +227,7 @@ class GradualUnfreezing(L.Callback):
             set_open(module.net, self.opened)
             if cut is None:
                 return
-            augmented = self.epochs.policy.is_on
+            augmented = bool(self.epochs.policy.active())
             views = views if augmented else 1
             count = len(self.epochs.targets)
             room = bytes_of(cut, count, views)

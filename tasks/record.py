@@ -22,7 +22,10 @@ from tasks.ledger import Entry
 from tasks.registry import INTENT, Registry, trouble
 from tasks.verdict import Verdict, read_verdict
 
-EVIDENCE = ("check_data/contract.json", "split", "backbone", "predictions", "scratch_predictions", "report", "verdict")
+EVIDENCE = (
+    *("check_data/contract.json", "split", "backbone", "audit"),
+    *("predictions", "scratch_predictions", "report", "verdict"),
+)
 DATA_DOCS = Path("great_expectations/uncommitted/data_docs/labelled/index.html")
 logger = logging.getLogger("tasks.record")
 
@@ -56,7 +59,8 @@ def _body(run: Path, verdict: Verdict, data: DataVersion) -> dict[str, Any]:
     model = json.loads((run / "model/model.json").read_text(encoding="utf-8"))
     passport = json.loads((run / "backbone/passport.json").read_text(encoding="utf-8"))
     about = {**data.as_dict(), "sentence": data.sentence()}
-    return decision_body(verdict, about, model, passport, git_state())
+    body = decision_body(verdict, about, model, passport, git_state())
+    return {**body, "evidence": {**body["evidence"], "audit": sha256_file(run / "audit/audit.json")}}
 
 
 def log_run(
@@ -85,7 +89,8 @@ def log_run(
             source = from_pandas(manifest, source=data.path, name=registry.project, targets="label")
             source._digest = data.digest[:36]
             mlflow.log_input(source, context="training", tags={"data_version": data.digest})
-            mlflow.log_artifact(str(run / "card/card.html"))
+            for page in ("card/card.html", "audit/audit.html"):
+                mlflow.log_artifact(str(run / page))
             for name in EVIDENCE:
                 log = mlflow.log_artifacts if (run / name).is_dir() else mlflow.log_artifact
                 log(str(run / name), f"evidence/{Path(name).parts[0]}")
@@ -133,6 +138,7 @@ def _show(registry: Registry, entry: Entry, run: Path) -> None:
     if FlowRunContext.get() is None:
         return
     create_markdown_artifact(render_decision(entry), key=f"{registry.project}-decision", description="Verdict")
-    for name, page in (("card", run / "card/card.html"), ("data-docs", DATA_DOCS)):
+    pages = {"card": run / "card/card.html", "audit": run / "audit/audit.html", "data-docs": DATA_DOCS}
+    for name, page in pages.items():
         if page.is_file():
             create_link_artifact(page.absolute().as_uri(), name, key=f"{registry.project}-{name}")
