@@ -12,6 +12,7 @@ import pytest
 
 from flows.release import Released, release
 from tasks.checkup import checkup
+from tasks.digests import sha256_file
 from tasks.errors import BackboneRefused, BadInput, DataRejected, RegistryTrouble
 from tasks.project import load_project
 from tasks.registry import Registry
@@ -53,7 +54,8 @@ def test_good_model_becomes_champion_with_record_card_and_run(released: tuple[Pa
         assert run.data.metrics["test/accuracy"] == pytest.approx(1, abs=0.1)
         assert run.inputs.dataset_inputs[0].tags[0].value == entry.body["data"]["digest"]
         artifacts = {a.path for a in registry.client.list_artifacts(run.info.run_id)}
-        assert {"card.html", "evidence"} <= artifacts
+        assert {"card.html", "audit.html", "evidence"} <= artifacts
+        assert entry.body["evidence"]["audit"] == sha256_file(Path("runs/pets/audit/audit.json"))
         assert entry.body["data"]["versioned"] is False
 
 
