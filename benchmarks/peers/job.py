@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
+import torch
 from torch import nn
 
 from tasks.unfreezing import head_modules
@@ -87,8 +87,6 @@ def create_network(job: Job) -> nn.Module:
 
 def in_layout(net: nn.Module, job: Job) -> nn.Module:
     """The network in channels_last where the job says so; activations follow the weights."""
-    import torch
-
     return net.to(memory_format=torch.channels_last) if job.channels_last else net
 
 

@@ -1,7 +1,7 @@
 """Lightning with its BackboneFinetuning callback: the head alone, then the backbone too at a rate that grows.
 
-https://lightning.ai/docs/pytorch/stable/api/lightning.pytorch.callbacks.BackboneFinetuning.html. The rate of every group
-falls exponentially, step by step: of torch's schedules it is one that takes in the group that the callback adds.
+https://lightning.ai/docs/pytorch/stable/api/lightning.pytorch.callbacks.BackboneFinetuning.html. The rates of all
+groups fall exponentially, step by step: of torch's schedules one that takes in the group that the callback adds.
 """
 
 import logging
