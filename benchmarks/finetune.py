@@ -150,7 +150,7 @@ def run_all(tasks: list[Task], asked: argparse.Namespace, settings: dict[str, An
     for number, task in enumerate(tasks, 1):
         if task in done:
             continue
-        job = make_job(task, asked, settings, photos)
+        job = make_job(task, asked.data, asked.quick, settings, photos)
         began = time.perf_counter()
         run = {**task._asdict(), "epochs": sum(p["epochs"] for p in job.phases), **in_a_process(job, task.part)}
         done[task] = run
@@ -162,7 +162,7 @@ def run_all(tasks: list[Task], asked: argparse.Namespace, settings: dict[str, An
     return [done[task] for task in tasks]
 
 
-def make_job(task: Task, asked: argparse.Namespace, settings: dict[str, Any], photos: pd.DataFrame) -> Job:
+def make_job(task: Task, root: Path, quick: bool, settings: dict[str, Any], photos: pd.DataFrame) -> Job:
     """Everything that one run's process needs to know."""
     shared, own = settings["shared"], settings[task.engine]
     passport = next(e for e in yaml.safe_load(CATALOGUE.read_text())["backbones"] if e["name"] == BACKBONE)
@@ -174,7 +174,7 @@ def make_job(task: Task, asked: argparse.Namespace, settings: dict[str, Any], ph
         parts[name] = Photos(list(rows["file_name"]), targets, list(rows["sha256"]))
     return Job(
         engine=task.engine,
-        root=str(asked.data),
+        root=str(root),
         **parts,
         classes=len(classes),
         architecture=passport["architecture"],
@@ -182,8 +182,8 @@ def make_job(task: Task, asked: argparse.Namespace, settings: dict[str, Any], ph
         mean=passport["mean"],
         std=passport["std"],
         seed=task.seed,
-        phases=phases(task, asked.quick, settings),
-        options=options(task, asked.quick, own),
+        phases=phases(task, quick, settings),
+        options=options(task, quick, own),
         **{key: own[key] for key in ("rate", "threads", "workers", "precision", "channels_last")},
         **{k: shared[k] for k in ("image_size", "batch_size", "augmentation", "label_smoothing", "weight_decay")},
     )

@@ -39,6 +39,8 @@ class NoValidation(Callback):
 
 def train(job: Job) -> nn.Module:
     """fine_tune, or the frozen half of it."""
+    if job.precision != "fp32":
+        raise ValueError(f"fastai trains in fp32 on a processor; settings.yaml asks for {job.precision}")
     set_seed(job.seed)
     net = create_network(job)
     learner = Learner(
