@@ -208,9 +208,8 @@ def options(task: Task, quick: bool, own: dict[str, Any]) -> dict[str, Any]:
     """What only this engine, or only this part, knows."""
     if task.part != "memory":
         return dict(own["options"])
-    memory = own["memory"]
-    images = memory["quick_images" if quick else "images"]
-    return {**own["options"], **memory["options"], "images": images, "budget_mb": memory["budget_mb"]}
+    memory = own["memory"]["quick" if quick else "full"]
+    return {**own["options"], **memory["options"], "images": memory["images"], "budget_mb": memory["budget_mb"]}
 
 
 def in_a_process(job: Job, part: str) -> Run:

@@ -97,7 +97,7 @@ def test_every_engine_has_settings_and_the_same_epochs_in_the_first_comparison()
 
 
 def test_only_the_memory_part_knows_of_budgets() -> None:
-    own = {"options": {"a": 1}, "memory": {"images": 9, "quick_images": 3, "budget_mb": 5, "options": {"b": 2}}}
+    own = {"options": {"a": 1}, "memory": {"quick": {"images": 3, "budget_mb": 5, "options": {"b": 2}}}}
     assert options(Task("same", OURS, 0), False, own) == {"a": 1}
     assert options(Task("memory", OURS, 0), True, own) == {"a": 1, "b": 2, "images": 3, "budget_mb": 5}
 
