@@ -13,13 +13,16 @@ others each time. Each run is a process of its own; the engines take turns withi
 files on disk to a network that is ready to predict (see benchmarks/peers/run.py). How each engine is set up, and why,
 is in benchmarks/peers/settings.yaml.
 
-Each run is a line of `--runs`, written when it ends; `--resume` goes on from what is there. Prints the table, draws
-docs/finetune-benchmark.png, and exits 0 only when every bar holds. About an hour with three seeds; `--quick` (one seed,
-the two fastest peers, 20,000 images for the memory) under ten minutes, its bars are in benchmarks/peers/verdict.py.
+Each run is a line of `--runs`, written when it ends; `--resume` keeps those that were made with the same settings on
+the same images (to measure one engine again, delete its lines). Prints the table, draws docs/finetune-benchmark.png,
+and exits 0 only when every bar holds. About an hour with three seeds; `--quick` (one seed, the two fastest peers, 20,000
+images for the memory) under ten minutes. Both sets of bars are in benchmarks/peers/verdict.py.
 """
 
 import argparse
+import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import subprocess
@@ -141,18 +144,18 @@ def take(subjects: np.ndarray, sizes: pd.Series, most: float) -> tuple[np.ndarra
 
 
 def run_all(tasks: list[Task], asked: argparse.Namespace, settings: dict[str, Any], photos: pd.DataFrame) -> list[Run]:
-    """Make every run that the file does not have yet, each a line of it."""
+    """Make every run that is asked for, each a line of the file; with `--resume` only those that it does not have."""
+    jobs = {task: make_job(task, asked.data, asked.quick, settings, photos) for task in tasks}
+    done = {task: run for task, run in read_runs(asked.runs).items() if asked.resume or task not in jobs}
+    done = {task: run for task, run in done.items() if task not in jobs or run.get("job") == digest(jobs[task])}
     asked.runs.parent.mkdir(parents=True, exist_ok=True)
-    if not asked.resume:
-        asked.runs.write_text("", encoding="utf-8")
-    lines = asked.runs.read_text(encoding="utf-8").splitlines() if asked.runs.exists() else []
-    done = {Task(run["part"], run["engine"], run["seed"]): run for run in map(json.loads, lines)}
-    for number, task in enumerate(tasks, 1):
+    asked.runs.write_text("".join(json.dumps(run) + "\n" for run in done.values()), encoding="utf-8")
+    for number, (task, job) in enumerate(jobs.items(), 1):
         if task in done:
             continue
-        job = make_job(task, asked.data, asked.quick, settings, photos)
         began = time.perf_counter()
-        run = {**task._asdict(), "epochs": sum(p["epochs"] for p in job.phases), **in_a_process(job, task.part)}
+        epochs = sum(phase["epochs"] for phase in job.phases)
+        run = {**task._asdict(), "job": digest(job), "epochs": epochs, **in_a_process(job, task.part)}
         done[task] = run
         with asked.runs.open("a", encoding="utf-8") as file:
             file.write(json.dumps(run) + "\n")
@@ -160,6 +163,21 @@ def run_all(tasks: list[Task], asked: argparse.Namespace, settings: dict[str, An
         print(f"{number:3}/{len(tasks)}  {task.part:7}{task.engine:12} seed {task.seed}  {figures}", end="")
         print(f"  ({time.perf_counter() - began:.0f} s with imports)", flush=True)
     return [done[task] for task in tasks]
+
+
+def read_runs(path: Path) -> dict[Task, Run]:
+    """The runs of an earlier time; a last line that was cut short is no run."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            run = json.loads(line)
+            found[Task(run["part"], run["engine"], run["seed"])] = run
+    return found
+
+
+def digest(job: Job) -> str:
+    """What tells a run of these settings on these images from any other."""
+    return hashlib.sha256(json.dumps(dataclasses.asdict(job)).encode()).hexdigest()
 
 
 def make_job(task: Task, root: Path, quick: bool, settings: dict[str, Any], photos: pd.DataFrame) -> Job:

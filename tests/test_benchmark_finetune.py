@@ -149,7 +149,7 @@ def test_all_bars_hold(good: list[Run], tested: dict[int, pd.DataFrame]) -> None
         ("own", {"hits": "0" * 6 + "1" * (IMAGES - 6)}, "accuracy against the best peer"),
         ("same", {"seconds": 16.7}, "at the same epochs: 3.0 times faster than timm loop"),
         ("head", {"seconds": 3.4}, "an epoch of the head alone: 14.7 times"),
-        ("stage", {"seconds": 6.3}, "an epoch of the last stage, against a frozen one,: 7.9 times"),
+        ("stage", {"seconds": 6.3}, "an epoch of the last stage beside a peer's frozen one: 7.9 times"),
         ("loop", {"share": 0.799}, "the loop against the pure forward and backward pass: 80%"),
         ("memory", {"growth_mb": 513}, "memory for 100,000 images: 513 MB more"),
     ],

@@ -6,6 +6,7 @@ way: that only costs time.
 """
 
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def train(job: Job) -> nn.Module:
     torch.manual_seed(job.seed)
     config = TimmWrapperConfig(architecture=job.architecture, do_pooling=True, num_labels=job.classes)
     model = TimmWrapperForImageClassification(config)
-    load_body(model.timm_model, job.weights)  # type: ignore[arg-type]
+    load_body(model.timm_model, Path(job.weights))
     in_layout(model, job)
     body, _ = split_parameters(model.timm_model)
     data = PhotoDataset(job, training_transform(job))

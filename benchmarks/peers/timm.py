@@ -40,7 +40,7 @@ def loader(job: Job) -> Batches:
     """timm's loader with crops of the job's range of sizes."""
     least, most = (1 - job.augmentation["scale"]) ** 2, 1.0
     return create_loader(
-        PhotoDataset(job),  # type: ignore[arg-type]
+        PhotoDataset(job),
         input_size=(3, job.image_size, job.image_size),
         batch_size=job.batch_size,
         is_training=True,

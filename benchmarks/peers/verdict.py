@@ -138,7 +138,7 @@ def judge(runs: list[Run], bars: Bars, tested: dict[int, pd.DataFrame]) -> list[
         *judge_own(runs, bars, tested),
         judge_speed(runs, "same", "same", bars.same, "at the same epochs"),
         judge_speed(runs, "head", "head", bars.head, "an epoch of the head alone"),
-        judge_speed(runs, "head", "stage", bars.stage, "an epoch of the last stage, against a frozen one,"),
+        judge_speed(runs, "head", "stage", bars.stage, "an epoch of the last stage beside a peer's frozen one"),
         judge_share(runs, "loop", "share", bars.loop),
         judge_memory(runs, bars.memory),
     ]
