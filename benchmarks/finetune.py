@@ -15,8 +15,8 @@ is in benchmarks/peers/settings.yaml.
 
 Each run is a line of `--runs`, written when it ends; `--resume` keeps those that were made with the same settings on
 the same images (to measure one engine again, delete its lines). Prints the table, draws docs/finetune-benchmark.png,
-and exits 0 only when every bar holds. About an hour with three seeds; `--quick` (one seed, the two fastest peers, 20,000
-images for the memory) under ten minutes. Both sets of bars are in benchmarks/peers/verdict.py.
+and exits 0 only when every bar holds. About an hour with three seeds; `--quick` (one seed, the two fastest peers,
+20,000 images for the memory) under ten minutes. Both sets of bars are in benchmarks/peers/verdict.py.
 """
 
 import argparse
