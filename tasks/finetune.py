@@ -61,6 +61,7 @@ class Trained:
     rate: float
     loss: float  # the lowest validation loss
     curve: pd.DataFrame
+    pace: Pace  # the number format and memory layout that it ran in
     notes: list[str]  # what was chosen and done about precision, storing and opening, in sentences
     seconds: float  # of the training alone
 
@@ -187,7 +188,7 @@ def train(
     notes = [f"trained in {pace.precision}, {'channels last' if pace.channels_last else 'channels first'}"]
     curve = pd.DataFrame(unfreezing.curve).assign(rate=rate)
     seconds = time.perf_counter() - started
-    return Trained(net.cpu().eval(), rate, unfreezing.best_loss, curve, notes + unfreezing.notes, seconds)
+    return Trained(net.cpu().eval(), rate, unfreezing.best_loss, curve, pace, notes + unfreezing.notes, seconds)
 
 
 def strategy_of(params: FinetuneParams) -> str:

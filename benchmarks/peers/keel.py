@@ -27,7 +27,8 @@ def decode(job: Job) -> Tensors:
 def tensors(job: Job, photos: Photos) -> tuple[torch.Tensor, torch.Tensor]:
     """uint8 (N, 3, S, S), int64 (N,)."""
     manifest = pd.DataFrame({"path": photos.files, "sha256": photos.sha256})
-    return load_pixels(Path(job.root), manifest, job.image_size), torch.tensor(photos.targets)
+    memory = parameters(job).trainer.memory_mb
+    return load_pixels(Path(job.root), manifest, job.image_size, memory), torch.tensor(photos.targets)
 
 
 def fit(job: Job, decoded: Tensors) -> Trained:
@@ -38,7 +39,12 @@ def fit(job: Job, decoded: Tensors) -> Trained:
 
 
 def parameters(job: Job) -> FinetuneParams:
-    """params.yaml's, but for what all engines share; no phase ends early, so that epochs are what they say."""
+    """params.yaml's, but for what all engines share; no phase ends early, so that epochs are what they say.
+
+    Precision and memory layout are the engine's own choice, whose timing is part of what is measured here.
+    """
+    file = Path("params.yaml")
+    trainer = load_section(FinetuneParams, file).trainer.model_dump()
     shared: dict[str, Any] = {
         "seed": job.seed,
         "image_size": job.image_size,
@@ -46,7 +52,8 @@ def parameters(job: Job) -> FinetuneParams:
         "label_smoothing": job.label_smoothing,
         "weight_decay": job.weight_decay,
         "augmentation": job.augmentation,
-        "threads": job.threads,
+        "trainer": {**trainer, "threads": job.threads, "accelerator": "cpu", **job.options.get("trainer", {})},
+        "stop_level": 0,
         "patience": sum(phase["epochs"] for phase in job.phases),
     }
-    return load_section(FinetuneParams, Path("params.yaml"), shared | job.options)
+    return load_section(FinetuneParams, file, {**job.options, **shared})
