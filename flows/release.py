@@ -6,13 +6,10 @@ card -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are r
 
 import datetime as dt
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
@@ -25,7 +22,8 @@ from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
 from tasks.judge import judge
-from tasks.ledger import Entry
+from tasks.lease import hold
+from tasks.ledger import Entry, Ledger
 from tasks.lock_stages import lock_stages
 from tasks.params import (
     CheckDataParams,
@@ -85,7 +83,7 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
         logging.getLogger(name).setLevel(logging.INFO)  # or a worker's runs would show Prefect's own lines alone
     about = load_project(PROJECTS / f"{project}.yaml")
     run = RUNS / about.name
-    with one_at_a_time(about.name, chosen.state):
+    with hold(Ledger(chosen.ledger_url), f"{about.name}.release", chosen.state, wait=1):
         data = identify_data(about.data, allow_dirty)
         admit_backbone(about)
         plan_review(about)
@@ -185,14 +183,3 @@ def version_tags(decision: Entry, data: DataVersion) -> dict[str, str]:
         "data_versioned": str(data.versioned and not data.dirty).lower(),
         "plan": decision.body["evidence"]["plan"],
     }
-
-
-@contextmanager
-def one_at_a_time(project: str, state: Path) -> Iterator[None]:
-    """Hold the project's release lock; it falls with the process that holds it."""
-    lock = FileLock(state / f"{project}.release.lock")
-    try:
-        with lock.acquire(timeout=1):
-            yield
-    except Timeout as error:
-        raise BadInput(f"a release of {project} is running already (it holds {lock.lock_file}); wait for it") from error

@@ -2,7 +2,9 @@
 
 MLflow's aliases are what serving reads; the ledger is the truth about what was decided. A change is: intent in the
 ledger -> change -> check -> `done` in the ledger. A change that fails is undone at once; one that was killed is undone
-by `repair` at the next start. Either way the registry shows exactly the old or the new state.
+by `repair` at the next start. Either way the registry shows exactly the old or the new state. One process at a time
+moves a project, on all machines that share the ledger (tasks/lease.py): what is open when it begins was left by a dead
+one.
 """
 
 import logging
@@ -13,13 +15,14 @@ from typing import Any
 
 import mlflow
 import requests
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from tasks.errors import RegistryTrouble
+from tasks.errors import Busy, RegistryTrouble
+from tasks.lease import Lease, hold
 from tasks.ledger import Entry, Ledger
 from tasks.settings import Settings, without_password
 
@@ -43,7 +46,8 @@ class Change:
         return self.intent.number
 
     def close(self, kind: str, body: dict[str, Any]) -> Entry:
-        """Write the entry that makes the change final."""
+        """Write the entry that makes the change final; it fails when another process has taken over."""
+        self.registry.check_hold()
         self.closing = self.registry.ledger.append(kind, self.registry.project, {**body, "intent": self.number})
         return self.closing
 
@@ -53,7 +57,7 @@ class Registry:
 
     def __init__(self, project: str, chosen: Settings) -> None:
         self.project, self.chosen = project, chosen
-        self.lock = FileLock(chosen.state / f"{project}.registry.lock")
+        self.lease: Lease | None = None
         with trouble(chosen), FileLock(chosen.state / "first-use.lock"):  # MLflow's first migration is not safe twice
             mlflow.set_tracking_uri(chosen.tracking_uri)
             self.client = MlflowClient(chosen.tracking_uri)
@@ -83,6 +87,7 @@ class Registry:
 
     def set_aliases(self, wanted: Aliases) -> None:
         """Move the aliases; `champion` is never absent in between when it exists before and after."""
+        self.check_hold()
         now = self.aliases()
         with trouble(self.chosen):
             for alias in ("previous", "champion", "challenger"):
@@ -115,34 +120,36 @@ class Registry:
             if change.closing is None:
                 change.close("done", {"action": action})
         except BaseException as error:
-            if change.closing is None:
+            if change.closing is None and intent in self.ledger.open_intents(self.project):
                 logger.warning("%s failed, putting the registry back", action)
                 self._undo(intent, f"{type(error).__name__}: {error}"[:500])
             raise
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the project's lock: one mover at a time. Repairs what a killed one left."""
-        try:
-            with self.lock.acquire(timeout=60):
+    def alone(self, wait: float = 60) -> Iterator[None]:
+        """Hold the project's lease: one mover at a time. Repairs what a killed one left."""
+        with hold(self.ledger, f"{self.project}.registry", self.chosen.state, wait) as self.lease:
+            try:
                 self.repair()
                 yield
-        except Timeout as error:
-            raise RegistryTrouble(
-                f"another process has held {self.lock.lock_file} for a minute: a release of {self.project} is moving"
-            ) from error
+            finally:
+                self.lease = None
+
+    def check_hold(self) -> None:
+        """Busy when the lease was lost, to be asked before each move."""
+        if self.lease:
+            self.lease.renew()
 
     def repair_if_free(self) -> bool:
         """Repair unless a living process is in the middle of a change; say whether one is."""
         try:
-            with self.lock.acquire(timeout=0):
-                self.repair()
-        except Timeout:
+            with self.alone(wait=0):
+                return True
+        except Busy:
             return False
-        return True
 
     def repair(self) -> list[Entry]:
-        """Undo every change that was begun and never finished, newest first. Call it under the lock."""
+        """Undo every change that was begun and never finished, newest first. Call it under the lease."""
         left = self.ledger.open_intents(self.project)
         for intent in left:
             logger.warning("a %s begun at %s was never finished: putting it back", intent.body["action"], intent.at)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -18,7 +19,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tasks.digests import sha256_file
-from tasks.errors import RegistryTrouble
+from tasks.errors import Busy, RegistryTrouble
+from tasks.lease import leases
 from tasks.predict import score
 from tasks.promote import promote
 from tasks.register import register
@@ -161,6 +163,45 @@ def test_kill_at_any_step_of_a_move_is_repaired_to_the_old_state(
     assert registry.aliases() == before
     assert registry.ledger.open_intents("pets") == []
     assert list(registry.ledger.faults()) == []
+
+
+def elsewhere(registry: Registry, folder: Path) -> Registry:
+    """The same servers, seen from another machine's checkout."""
+    folder.mkdir()
+    return Registry("pets", replace(registry.chosen, state=folder))
+
+
+def test_another_machine_lets_a_live_change_be(registry: Registry, models: list[Path], tmp_path: Path) -> None:
+    other = elsewhere(registry, tmp_path / "other")
+    run = registry.client.create_run(registry.experiment_id()).info.run_id
+    with registry.alone(), registry.change("register", {}) as change:
+        registry.client.create_registered_model("pets")
+        registry.client.create_model_version("pets", "file:/x", run, tags={INTENT: str(change.number)})
+        registry.set_aliases({**NONE, "challenger": "1"})
+        assert not other.repair_if_free()
+        assert other.aliases() == {**NONE, "challenger": "1"}
+    assert other.repair_if_free()
+    assert registry.aliases() == {**NONE, "challenger": "1"}
+    assert [e.kind for e in registry.ledger.read("pets")] == ["intent", "done"]
+
+
+def test_change_that_another_machine_undid_cannot_be_finished(
+    registry: Registry, models: list[Path], tmp_path: Path
+) -> None:
+    other = elsewhere(registry, tmp_path / "other")
+    release(registry, models[0])
+
+    def sleep_in_the_middle() -> None:
+        with registry.alone(), registry.change("promote", {"version": "1"}):
+            with registry.ledger.writing(leases) as connection:
+                connection.execute(leases.update().values(lapses=0.0))  # as after a night with the lid shut
+            assert other.repair_if_free()
+
+    with pytest.raises(Busy, match=r"lost its hold on pets\.registry"):
+        sleep_in_the_middle()
+    assert registry.aliases() == {**NONE, "champion": "1"}
+    assert registry.ledger.open_intents("pets") == []
+    assert [e.kind for e in registry.ledger.read("pets")][-2:] == ["intent", "undone"]
 
 
 def test_unreachable_server_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
