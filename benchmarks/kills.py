@@ -28,8 +28,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.digests import sha256_file
 from tasks.ledger import Entry, Ledger
+from tasks.register import identity
 from tasks.registry import ALIASES, Aliases, Registry
 from tasks.settings import Settings
 from tests.small_checkout import HERE, write_checkout, write_images
@@ -172,7 +172,7 @@ def after_next_release(root: Path, old: str | None) -> list[str]:
     if again.returncode:
         return [f"the next release ended with {again.returncode}: {again.stderr.strip()[-300:]}"]
     registry = Registry("pets", local(root))
-    new = registry.version_of(sha256_file(root / "runs/pets/model/model.safetensors"))
+    new = registry.version_of(identity(root / "runs/pets/model"))
     wanted: Aliases = {"champion": new, "challenger": None, "previous": old}
     problems = against_ledger(registry)
     if registry.aliases() != wanted:
@@ -211,9 +211,9 @@ def replay(registry: Registry) -> tuple[Aliases, set[str]]:
     for entry in registry.ledger.read("pets", "done"):
         intent = intents[entry.body["intent"]]
         if intent["action"] == "register":
-            aliases["challenger"] = registry.version_of(intent["model_digest"])
-            versions.add(str(aliases["challenger"]))
-        else:
+            aliases["challenger"] = entry.body["version"]
+            versions.add(entry.body["version"])
+        elif intent["action"] == "promote":
             aliases = {"champion": intent["version"], "previous": aliases["champion"], "challenger": None}
     return aliases, versions
 

@@ -39,7 +39,7 @@ from tasks.plan import load_plan
 from tasks.predict import predict
 from tasks.project import Project, load_project
 from tasks.promote import promote
-from tasks.record import record
+from tasks.record import record, record_outcome
 from tasks.register import register
 from tasks.registry import Registry
 from tasks.settings import prepare_environment
@@ -90,11 +90,12 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
         make_verdict(about, run)
         verdict = read_verdict(run / "verdict/verdict.json")
         registry = Registry(about.name, chosen)
-        decision = record(registry, run, data, all_params(about))
+        decision = record(registry, run, data, all_params(about), rules(about, run))
         version = None
         if verdict.overall == "PASS":
             version = register(registry, run / "model", decision.body["run"], version_tags(decision, data))
             promote(registry, version, about.data, run / "split", run / "predictions")
+        record_outcome(registry, decision, run)
         lock_stages(about.name)
     criteria = [judgement.sentence for judgement in verdict.judgements]
     card = run / "card/card.html"
@@ -171,6 +172,16 @@ def knobs(record_type: type[S], about: Project) -> S:
 def all_params(about: Project) -> dict[str, Any]:
     """Every section in force, for the record."""
     return {section.section: knobs(section, about).model_dump(mode="json") for section in SECTIONS}
+
+
+def rules(about: Project, run: Path) -> dict[str, Path]:
+    """The files that say how to train and judge; the plan's digest is in the verdict already."""
+    return {
+        "parameters": PARAMS,
+        "project": PROJECTS / f"{about.name}.yaml",
+        "catalogue": CATALOGUE,
+        "passport": run / "backbone/passport.json",
+    }
 
 
 def version_tags(decision: Entry, data: DataVersion) -> dict[str, str]:

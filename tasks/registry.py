@@ -103,8 +103,15 @@ class Registry:
         with trouble(self.chosen):
             return dict(self.client.get_model_version(self.project, version).tags)
 
+    def tag(self, version: str, tags: dict[str, str]) -> None:
+        """Set tags of a registered version."""
+        self.check_hold()
+        with trouble(self.chosen):
+            for key, value in tags.items():
+                self.client.set_model_version_tag(self.project, version, key, value)
+
     def version_of(self, model_digest: str) -> str | None:
-        """The newest registered version with these weights, if any."""
+        """The newest registered version of the model whose folder has this digest, if any."""
         with trouble(self.chosen):
             found = self.client.search_model_versions(f"name='{self.project}' and tags.model_digest='{model_digest}'")
         return str(max((int(v.version) for v in found), default=0)) if found else None
@@ -128,7 +135,8 @@ class Registry:
     @contextmanager
     def alone(self, wait: float = 60) -> Iterator[None]:
         """Hold the project's lease: one mover at a time. Repairs what a killed one left."""
-        with hold(self.ledger, f"{self.project}.registry", self.chosen.state, wait) as self.lease:
+        with hold(self.ledger, f"{self.project}.registry", self.chosen.state, wait) as lease:
+            self.lease = lease
             try:
                 self.repair()
                 yield
@@ -158,6 +166,8 @@ class Registry:
 
     def _undo(self, intent: Entry, why: str) -> None:
         self.set_aliases(intent.body["before"])
+        if "tags_before" in intent.body:
+            self.tag(intent.body["version"], intent.body["tags_before"])
         with trouble(self.chosen):
             for version in self.client.search_model_versions(f"name='{self.project}'"):
                 if version.tags.get(INTENT) == str(intent.number):
