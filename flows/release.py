@@ -42,7 +42,7 @@ from tasks.promote import promote
 from tasks.record import record, record_outcome
 from tasks.register import register
 from tasks.registry import Registry
-from tasks.settings import prepare_environment
+from tasks.settings import Settings, prepare_environment, without_password
 from tasks.split import split
 from tasks.verdict import read_verdict
 from tasks.write_card import write_card
@@ -87,9 +87,9 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
         data = identify_data(about.data, allow_dirty)
         admit_backbone(about)
         plan_review(about)
+        registry = reach_registry(about.name, chosen)
         make_verdict(about, run)
         verdict = read_verdict(run / "verdict/verdict.json")
-        registry = Registry(about.name, chosen)
         decision = record(registry, run, data, all_params(about), rules(about, run))
         version = None
         if verdict.overall == "PASS":
@@ -158,6 +158,15 @@ def plan_review(about: Project) -> None:
     plan = load_plan(about.plan)
     if plan.is_overdue(dt.date.today()):
         logger.warning("%s was to be reviewed by %s; its owner is %s", about.plan, plan.review_by, plan.owner)
+
+
+@task(cache_policy=NO_CACHE)
+def reach_registry(project: str, chosen: Settings) -> Registry:
+    """MLflow and the ledger, asked before anything is learnt that they could not take."""
+    registry = Registry(project, chosen)
+    registry.experiment_id()
+    logger.info("MLflow at %s and the ledger answer", without_password(chosen.tracking_uri))
+    return registry
 
 
 def knobs(record_type: type[S], about: Project) -> S:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Column, Double, MetaData, String, Table, func, select
@@ -50,7 +51,12 @@ class Lease:
     def take(self) -> bool:
         """Take it when it is free, has lapsed, or was held from this state folder, whose file lock we now hold."""
         with self.ledger.writing(leases) as connection:
-            mine = {"owner": self.owner, "place": self.place, "who": self.who, "lapses": now(connection) + LAPSE}
+            mine: dict[str, Any] = {
+                "owner": self.owner,
+                "place": self.place,
+                "who": self.who,
+                "lapses": now(connection) + LAPSE,
+            }
             row = connection.execute(select(leases).where(leases.c.name == self.name)).first()
             if row is None:
                 connection.execute(leases.insert().values(name=self.name, **mine))
@@ -74,7 +80,7 @@ class Lease:
         with suppress(RegistryTrouble), self.ledger.writing(leases) as connection:
             self._update(connection, self.owner, lapses=0.0)
 
-    def _update(self, connection: Connection, held_by: str, **values: str | float) -> bool:
+    def _update(self, connection: Connection, held_by: str, **values: Any) -> bool:
         row = (leases.c.name == self.name) & (leases.c.owner == held_by)
         return connection.execute(leases.update().where(row).values(**values)).rowcount == 1
 

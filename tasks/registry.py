@@ -69,6 +69,11 @@ class Registry:
         name = f"keel/{self.project}"
         with trouble(self.chosen):
             found = self.client.get_experiment_by_name(name)
+            if found and found.lifecycle_stage == "deleted":
+                raise RegistryTrouble(
+                    f"the experiment {name} was deleted in MLflow at {without_password(self.chosen.tracking_uri)}; "
+                    f"`mlflow experiments restore --experiment-id {found.experiment_id}` brings it back"
+                )
             if found:
                 return str(found.experiment_id)
             place = f"{self.chosen.artifacts}/{self.project}" if self.chosen.artifacts else None

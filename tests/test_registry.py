@@ -262,6 +262,15 @@ def test_change_that_another_machine_undid_cannot_be_finished(
     assert [e.kind for e in registry.ledger.read("pets")][-2:] == ["intent", "undone"]
 
 
+def test_experiment_deleted_by_hand_is_named_with_the_way_back(registry: Registry) -> None:
+    number = registry.experiment_id()
+    registry.client.delete_experiment(number)
+    with pytest.raises(RegistryTrouble, match=rf"keel/pets was deleted.*experiments restore --experiment-id {number}"):
+        registry.experiment_id()
+    registry.client.restore_experiment(number)
+    assert registry.experiment_id() == number
+
+
 def test_unreachable_server_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     away = Settings(tmp_path, "http://127.0.0.1:9", f"sqlite:///{tmp_path}/ledger.db", None)

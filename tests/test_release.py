@@ -13,7 +13,9 @@ import pytest
 from flows.release import Released, release, rules
 from tasks.checkup import checkup
 from tasks.digests import sha256_file
-from tasks.errors import BackboneRefused, BadInput, DataRejected, RegistryTrouble
+from tasks.errors import BackboneRefused, BadInput, Busy, DataRejected, RegistryTrouble
+from tasks.lease import hold
+from tasks.ledger import Ledger
 from tasks.project import load_project
 from tasks.registry import Registry
 from tasks.settings import settings
@@ -133,17 +135,32 @@ def test_other_verdicts_are_recorded_and_promote_nothing(
     assert "* nothing: only PASS registers and promotes" in page
 
 
-def test_registry_out_of_reach_stops_the_flow_and_keeps_the_stages(
-    checkout_after_release: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("variable", "place", "said"),
+    [
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9", "MLflow at http://127.0.0.1:9 failed"),
+        ("KEEL_LEDGER_URL", "sqlite:////nowhere/ledger.db", "the ledger at sqlite:////nowhere/ledger.db does not"),
+    ],
+)
+def test_registry_or_ledger_out_of_reach_stops_the_flow_before_anything_is_learnt(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, variable: str, place: str, said: str
 ) -> None:
-    made = {p: p.stat().st_mtime_ns for p in Path("runs").rglob("stage.json")}
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(RegistryTrouble, match=r"MLflow at http://127.0.0.1:9 failed"):
+    monkeypatch.setenv(variable, place)
+    with pytest.raises(RegistryTrouble, match=said):
         release(project="pets")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert release(project="pets").version == "1"
-    assert made == {p: p.stat().st_mtime_ns for p in Path("runs").rglob("stage.json")}
+    assert not Path("runs").exists()
+
+
+def test_release_that_another_machine_is_running_is_not_begun_twice(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    Path("state").mkdir()
+    with (
+        hold(Ledger(settings().ledger_url), "pets.release", tmp_path / "other", wait=0),
+        pytest.raises(Busy, match=r"pets\.release is held by process"),
+    ):
+        release(project="pets")
+    assert not Path("runs").exists()
 
 
 def test_broken_contract_stops_the_flow_before_anything_is_learnt(checkout: Path) -> None:
@@ -151,7 +168,7 @@ def test_broken_contract_stops_the_flow_before_anything_is_learnt(checkout: Path
     with pytest.raises(DataRejected, match=r"000\.png.*002\.png|002\.png.*000\.png"):
         release(project="pets")
     assert not Path("runs/pets/split").exists()
-    assert not Path("state/mlflow.db").exists()
+    assert Ledger(settings().ledger_url).read() == []
 
 
 def test_backbone_that_policy_refuses_stops_the_flow(checkout: Path) -> None:
