@@ -7,13 +7,10 @@ there.
 
 import datetime as dt
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
@@ -27,7 +24,8 @@ from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
 from tasks.judge import judge
-from tasks.ledger import Entry
+from tasks.lease import hold
+from tasks.ledger import Entry, Ledger
 from tasks.lock_stages import lock_stages
 from tasks.params import (
     AuditParams,
@@ -44,10 +42,10 @@ from tasks.plan import load_plan
 from tasks.predict import predict
 from tasks.project import Project, load_project
 from tasks.promote import promote
-from tasks.record import record
+from tasks.record import record, record_outcome
 from tasks.register import register
 from tasks.registry import Registry
-from tasks.settings import prepare_environment
+from tasks.settings import Settings, prepare_environment, without_password
 from tasks.split import split
 from tasks.verdict import read_verdict
 from tasks.write_card import write_card
@@ -89,18 +87,19 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
         logging.getLogger(name).setLevel(logging.INFO)  # or a worker's runs would show Prefect's own lines alone
     about = load_project(PROJECTS / f"{project}.yaml")
     run = RUNS / about.name
-    with one_at_a_time(about.name, chosen.state):
+    with hold(Ledger(chosen.ledger_url), f"{about.name}.release", chosen.state, wait=1):
         data = identify_data(about.data, allow_dirty)
         admit_backbone(about)
         plan_review(about)
+        registry = reach_registry(about.name, chosen)
         make_verdict(about, run)
         verdict = read_verdict(run / "verdict/verdict.json")
-        registry = Registry(about.name, chosen)
-        decision = record(registry, run, data, all_params(about))
+        decision = record(registry, run, data, all_params(about), rules(about, run))
         version = None
         if verdict.overall == "PASS":
             version = register(registry, run / "model", decision.body["run"], version_tags(decision, data))
             promote(registry, version, about.data, run / "split", run / "predictions")
+        record_outcome(registry, decision, run)
         lock_stages(about.name)
     criteria = [judgement.sentence for judgement in verdict.judgements]
     card = run / "card/card.html"
@@ -174,6 +173,15 @@ def plan_review(about: Project) -> None:
         logger.warning("%s was to be reviewed by %s; its owner is %s", about.plan, plan.review_by, plan.owner)
 
 
+@task(cache_policy=NO_CACHE)
+def reach_registry(project: str, chosen: Settings) -> Registry:
+    """MLflow and the ledger, asked before anything is learnt that they could not take."""
+    registry = Registry(project, chosen)
+    registry.experiment_id()
+    logger.info("MLflow at %s and the ledger answer", without_password(chosen.tracking_uri))
+    return registry
+
+
 def knobs(record_type: type[S], about: Project) -> S:
     """A stage's parameters: params.yaml with the project's overrides."""
     unknown = set(about.params) - {section.section for section in SECTIONS}
@@ -188,6 +196,16 @@ def all_params(about: Project) -> dict[str, Any]:
     return {section.section: knobs(section, about).model_dump(mode="json") for section in SECTIONS}
 
 
+def rules(about: Project, run: Path) -> dict[str, Path]:
+    """The files that say how to train and judge; the plan's digest is in the verdict already."""
+    return {
+        "parameters": PARAMS,
+        "project": PROJECTS / f"{about.name}.yaml",
+        "catalogue": CATALOGUE,
+        "passport": run / "backbone/passport.json",
+    }
+
+
 def version_tags(decision: Entry, data: DataVersion) -> dict[str, str]:
     """What a registered version says about itself."""
     return {
@@ -198,14 +216,3 @@ def version_tags(decision: Entry, data: DataVersion) -> dict[str, str]:
         "data_versioned": str(data.versioned and not data.dirty).lower(),
         "plan": decision.body["evidence"]["plan"],
     }
-
-
-@contextmanager
-def one_at_a_time(project: str, state: Path) -> Iterator[None]:
-    """Hold the project's release lock; it falls with the process that holds it."""
-    lock = FileLock(state / f"{project}.release.lock")
-    try:
-        with lock.acquire(timeout=1):
-            yield
-    except Timeout as error:
-        raise BadInput(f"a release of {project} is running already (it holds {lock.lock_file}); wait for it") from error

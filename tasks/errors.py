@@ -11,6 +11,7 @@ KeelError
 |- EvidenceMissing     a decision needs a file or a figure that is not there
 |- DigestMismatch      a file is not the one that was recorded
 `- RegistryTrouble     MLflow or the ledger is out of reach, or in a state that must not be built upon
+   `- Busy             another process, here or on another machine, is at work on the same project
 """
 
 
@@ -56,3 +57,7 @@ class DigestMismatch(KeelError):
 
 class RegistryTrouble(KeelError):
     """MLflow or the ledger is out of reach, or in a state that must not be built upon."""
+
+
+class Busy(RegistryTrouble):
+    """Another process, here or on another machine, is at work on the same project."""

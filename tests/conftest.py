@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import io
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 from PIL import Image
 
 from tasks.params import CheckDataParams
+from tasks.settings import QUIET
 
 Drawn = Image.Image | bytes
 REPOSITORY = Path(__file__).parent.parent
+for key, value in QUIET.items():  # before any library that reads them is imported
+    os.environ.setdefault(key, value)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ def check(tmp_path, monkeypatch, check_data_params):
     monkeypatch.chdir(tmp_path)
 
     def run(data, **project):
-        file = tmp_path / "project.yaml"
+        file = tmp_path / "drawn.yaml"
         file.write_text(json.dumps({"name": "drawn", "data": str(data), **project}))
         out = check_data.fn(data=data, project=file, params=check_data_params, out=tmp_path / "out")
         return pd.read_parquet(out / "images.parquet"), json.loads((out / "contract.json").read_text())
