@@ -16,12 +16,13 @@ from tasks.folders import measure_folder, read_folder
 from tasks.params import CheckDataParams
 from tasks.project import Project, load_project
 from tasks.rules import LABELLED
-from tasks.stage import stage
+from tasks.stage import project_keys, stage
 
 logger = logging.getLogger("tasks.check_data")
 
 
 @stage
+@project_keys("classes", "group", "unit", "slices")
 def check_data(data: Path, project: Path, params: CheckDataParams, out: Path) -> None:
     """Write images.parquet and contract.json; raise DataRejected when the data contract is broken."""
     about = load_project(project)

@@ -15,7 +15,7 @@ from tasks.digests import sha256_text
 from tasks.errors import BadInput, DataRejected
 from tasks.params import SplitParams
 from tasks.project import Mirror, Project, load_project
-from tasks.stage import stage
+from tasks.stage import project_keys, stage
 
 SPLITS = ("train", "validation", "calibration", "test")
 MIRROR = "mirror"
@@ -25,6 +25,7 @@ logger = logging.getLogger("tasks.split")
 
 
 @stage
+@project_keys("group", "unit", "split", "slices", "mirror")
 def split(images: Path, project: Path, params: SplitParams, out: Path) -> None:
     """Write manifest.parquet; raise DataRejected when the split contract fails."""
     about = load_project(project)
