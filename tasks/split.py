@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.contracts import raise_if_rejected, run_contract
+from tasks.contracts import CONTEXT, raise_if_rejected, run_contract
 from tasks.digests import sha256_text
 from tasks.errors import BadInput, DataRejected
 from tasks.params import SplitParams
@@ -26,14 +26,14 @@ logger = logging.getLogger("tasks.split")
 
 @stage
 @project_keys("group", "unit", "split", "slices", "mirror")
-def split(images: Path, project: Path, params: SplitParams, out: Path) -> None:
+def split(images: Path, project: Path, params: SplitParams, out: Path, contracts: Path = CONTEXT) -> None:
     """Write manifest.parquet; raise DataRejected when the split contract fails."""
     about = load_project(project)
     manifest = make_manifest(pd.read_parquet(images / "images.parquet"), about, params)
     counts = manifest["split"].value_counts().to_dict()
     logger.info("split into %s", ", ".join(f"{name} {count}" for name, count in counts.items()))
     given = {"splits": [*SPLITS, MIRROR], "min_groups_per_split": params.min_groups if about.group else 1}
-    raise_if_rejected(run_contract("split", manifest, given))
+    raise_if_rejected(run_contract("split", manifest, given, contracts))
     manifest.to_parquet(out / "manifest.parquet", index=False)
 
 

@@ -150,6 +150,17 @@ def test_a_rejected_check_leaves_no_result_that_a_later_stage_could_take(image_f
     assert not (tmp_path / "out").exists()
 
 
+def test_an_edited_suite_is_asked_again(image_folder, check, tmp_path):
+    check(folder := image_folder())
+    suite = tmp_path / "great_expectations/expectations/labelled.json"
+    edited = json.loads(suite.read_text())
+    rule = next(rule for rule in edited["expectations"] if rule["meta"]["name"] == "mode")
+    rule["kwargs"]["value_set"] = ["RGB"]
+    suite.write_text(json.dumps(edited))
+    with pytest.raises(DataRejected, match="the colour mode is one of .*: 12 break it"):
+        check(folder)
+
+
 def test_the_outputs_are_the_same_each_time(image_folder, check, tmp_path):
     folder = image_folder()
     check(folder)
