@@ -26,7 +26,7 @@ from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
 from tasks.judge import judge
 from tasks.ledger import Entry
-from tasks.lock_stages import lock_stages
+from tasks.lock_stages import lock_stages, stages_of
 from tasks.params import (
     CheckDataParams,
     ChooseBackboneParams,
@@ -84,6 +84,7 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
     for name in ("tasks", "flows"):
         logging.getLogger(name).setLevel(logging.INFO)  # or a worker's runs would show Prefect's own lines alone
     about = load_project(PROJECTS / f"{project}.yaml")
+    refuse_two_readings(about)
     run = RUNS / about.name
     with one_at_a_time(about.name, chosen.state):
         data = identify_data(about.data, allow_dirty)
@@ -159,6 +160,16 @@ def plan_review(about: Project) -> None:
     plan = load_plan(about.plan)
     if plan.is_overdue(dt.date.today()):
         logger.warning("%s was to be reviewed by %s; its owner is %s", about.plan, plan.review_by, plan.owner)
+
+
+def refuse_two_readings(about: Project) -> None:
+    """Overrides of params.yaml are for projects without stages in dvc.yaml: DVC would record other numbers."""
+    if about.params and stages_of(about.name):
+        raise BadInput(
+            f"project {about.name} overrides {', '.join(about.params)} of params.yaml and has stages in dvc.yaml, which "
+            f"read params.yaml alone; write the numbers into params.yaml, or remove `params` from "
+            f"{PROJECTS / about.name}.yaml"
+        )
 
 
 def knobs(record_type: type[S], about: Project) -> S:

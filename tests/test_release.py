@@ -131,6 +131,16 @@ def test_unknown_section_of_overrides_is_named(checkout: Path) -> None:
         release(project="pets")
 
 
+def test_overrides_that_dvc_would_not_see_are_refused_by_name(checkout: Path) -> None:
+    pipeline = Path("dvc.yaml")
+    pipeline.write_text(pipeline.read_text().replace("runs/digits/", "runs/pets/"))
+    with pytest.raises(
+        BadInput, match=r"pets overrides finetune, evaluate of params\.yaml and has stages in dvc\.yaml"
+    ):
+        release(project="pets")
+    assert not Path("runs").exists()
+
+
 def test_logged_model_is_the_judged_one(released: tuple[Path, Released]) -> None:
     root, _ = released
     with working_in(root):
