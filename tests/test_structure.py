@@ -1,6 +1,7 @@
 """The shape of the code: imports point one way, nouns know nothing of Prefect, both doors agree."""
 
 import ast
+import hashlib
 import importlib
 import inspect
 import re
@@ -132,6 +133,20 @@ def test_dvc_stage_declares_its_inputs_code_parameters_and_output(name: str) -> 
     assert stage.get("params", []) == params_of(stage)
 
 
+def test_dvc_lock_was_made_by_this_code() -> None:
+    locked = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
+    stale = []
+    for name, stage in PIPELINE.items():
+        made_by = {d["path"]: d["md5"] for d in locked.get(name, {"deps": []})["deps"]}
+        code = {d: hashlib.md5(Path(d).read_bytes()).hexdigest() for d in stage["deps"] if d.startswith("tasks/")}
+        if locked.get(name, {}).get("cmd") != stage["cmd"] or not code.items() <= made_by.items():
+            stale.append(name)
+    assert not stale, (
+        f"dvc.lock was made by other code for {', '.join(stale)}; run `keel release` (or `dvc repro`; for pretrain, when "
+        "its bytes are the same, `dvc commit pretrain`), `dvc push`, and commit dvc.lock"
+    )
+
+
 def test_dvc_finds_every_project_key_that_it_watches_written_out() -> None:
     watched = [part for stage in PIPELINE.values() for part in stage.get("params", []) if isinstance(part, dict)]
     assert watched
@@ -149,6 +164,7 @@ def test_stages_use_no_key_of_the_project_beside_those_that_they_name() -> None:
             if isinstance(node, ast.Attribute)
             and ast.unparse(node.value) in ("project", "about", "load_project(project)")
         }
+        used |= {"mirror"} & {name.removeprefix("tasks.") for name in imports(path)}  # tasks/mirror.py reads that key
         keys = set(function_of(path.stem).project_keys)
         assert (used & set(Project.model_fields)) - {"name"} == keys, path  # the name is said in errors alone
 
