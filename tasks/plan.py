@@ -49,6 +49,21 @@ class Criterion(BaseModel):
             raise ValueError(f"criterion '{self.name}' needs exactly one of at_least and at_most")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_met_and_missed(self) -> Self:
+        metric = REGISTRY[self.metric]
+        if self.direction != metric.better:
+            raise ValueError(
+                f"criterion '{self.name}': a bound on {self.metric} is an {metric.better}, not an {self.direction}, "
+                "which the worse models would meet"
+            )
+        span = f"{self.metric} goes from {metric.lowest:g} to {metric.highest:g}"
+        if not metric.lowest <= self.bound <= metric.highest:
+            raise ValueError(f"criterion '{self.name}': {self.direction} {self.bound:g} makes no sense, {span}")
+        if self.bound == (metric.lowest if metric.better == "at_least" else metric.highest):
+            raise ValueError(f"criterion '{self.name}': {self.direction} {self.bound:g} is met by any model, {span}")
+        return self
+
     @property
     def bound(self) -> float:
         """The number on which the decision turns."""
