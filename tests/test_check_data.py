@@ -110,6 +110,7 @@ def test_black_white_and_blank_images_are_refused(image_folder, check):
 @pytest.mark.parametrize(
     ("more", "project", "said"),
     [
+        ({"images/x.avif": ("a", encode(draw(62), "AVIF"))}, {}, r"images/x\.avif \(is an AVIF image"),
         (
             {"images/copy.png": ("a", draw(0))},
             {},
@@ -157,7 +158,7 @@ def test_an_edited_suite_is_asked_again(image_folder, check, tmp_path):
     rule = next(rule for rule in edited["expectations"] if rule["meta"]["name"] == "mode")
     rule["kwargs"]["value_set"] = ["RGB"]
     suite.write_text(json.dumps(edited))
-    with pytest.raises(DataRejected, match="the colour mode is one of .*: 12 break it"):
+    with pytest.raises(DataRejected, match=r"the colour mode is one of .*: 12 break it"):
         check(folder)
 
 

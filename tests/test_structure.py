@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import inspect
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,8 @@ def test_dvc_lock_was_made_by_this_code() -> None:
         if locked.get(name, {}).get("cmd") != stage["cmd"] or not code.items() <= made_by.items():
             stale.append(name)
     assert not stale, (
-        f"dvc.lock was made by other code for {', '.join(stale)}; run `keel release` (or `dvc repro`; for pretrain, when "
-        "its bytes are the same, `dvc commit pretrain`), `dvc push`, and commit dvc.lock"
+        f"dvc.lock was made by other code for {', '.join(stale)}; run `keel release` (or `dvc repro`; where a "
+        "backbone's bytes stay the same, `dvc commit` its stage), then `dvc push`, and commit dvc.lock"
     )
 
 
@@ -188,6 +189,12 @@ def test_deployments_name_flows_and_parameters_that_exist() -> None:
         module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
         parameters = inspect.signature(getattr(module, name).fn).parameters
         assert set(deployment["parameters"]) <= set(parameters), deployment["name"]
+
+
+def test_what_the_commands_of_the_readme_write_is_not_offered_to_git() -> None:
+    written = ["runs/digits/model/model.json", "state/ledger.db", "dvc_plots/index.html", ".venv/.ready"]
+    done = subprocess.run(["git", "check-ignore", *written], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == written
 
 
 def test_great_expectations_folder_is_not_a_package() -> None:
