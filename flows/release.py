@@ -166,8 +166,8 @@ def refuse_two_readings(about: Project) -> None:
     """Overrides of params.yaml are for projects without stages in dvc.yaml: DVC would record other numbers."""
     if about.params and stages_of(about.name):
         raise BadInput(
-            f"project {about.name} overrides {', '.join(about.params)} of params.yaml and has stages in dvc.yaml, which "
-            f"read params.yaml alone; write the numbers into params.yaml, or remove `params` from "
+            f"project {about.name} overrides {', '.join(about.params)} of params.yaml and has stages in dvc.yaml, "
+            "which read params.yaml alone; write the numbers into params.yaml, or remove `params` from "
             f"{PROJECTS / about.name}.yaml"
         )
 

@@ -81,7 +81,10 @@ class Criterion(BaseModel):
 
 
 class Plan(BaseModel):
-    """All criteria, who answers for them, and until when. `level` is the confidence of the intervals it judges."""
+    """All criteria, who answers for them, and until when. `level` is the confidence of the intervals it judges.
+
+    `scaffold` marks the plan that a new project starts with: nobody has set its bounds yet, and every verdict says so.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     version: int = Field(ge=1)
@@ -89,6 +92,7 @@ class Plan(BaseModel):
     owner: Text
     review_by: dt.date
     level: float = Field(gt=0.5, lt=1)
+    scaffold: bool = False
     criteria: list[Criterion] = Field(min_length=1)
 
     @field_validator("criteria")
