@@ -26,7 +26,7 @@ from tasks.finetune_scratch import finetune_scratch
 from tasks.judge import judge
 from tasks.lease import hold
 from tasks.ledger import Entry, Ledger
-from tasks.lock_stages import lock_stages
+from tasks.lock_stages import lock_stages, stages_of
 from tasks.params import (
     AuditParams,
     CheckDataParams,
@@ -86,6 +86,7 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
     for name in ("tasks", "flows"):
         logging.getLogger(name).setLevel(logging.INFO)  # or a worker's runs would show Prefect's own lines alone
     about = load_project(PROJECTS / f"{project}.yaml")
+    refuse_two_readings(about)
     run = RUNS / about.name
     with hold(Ledger(chosen.ledger_url), f"{about.name}.release", chosen.state, wait=1):
         data = identify_data(about.data, allow_dirty)
@@ -180,6 +181,16 @@ def reach_registry(project: str, chosen: Settings) -> Registry:
     registry.experiment_id()
     logger.info("MLflow at %s and the ledger answer", without_password(chosen.tracking_uri))
     return registry
+
+
+def refuse_two_readings(about: Project) -> None:
+    """Overrides of params.yaml are for projects without stages in dvc.yaml: DVC would record other numbers."""
+    if about.params and stages_of(about.name):
+        raise BadInput(
+            f"project {about.name} overrides {', '.join(about.params)} of params.yaml and has stages in dvc.yaml, "
+            "which read params.yaml alone; write the numbers into params.yaml, or remove `params` from "
+            f"{PROJECTS / about.name}.yaml"
+        )
 
 
 def knobs(record_type: type[S], about: Project) -> S:

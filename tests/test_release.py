@@ -13,13 +13,9 @@ import pytest
 from flows.release import Released, release, rules
 from tasks.checkup import checkup
 from tasks.digests import sha256_file
-<<<<<<< HEAD
-from tasks.errors import BackboneRefused, BadInput, DataRejected, RegistryTrouble
-=======
 from tasks.errors import BackboneRefused, BadInput, Busy, DataRejected, RegistryTrouble
 from tasks.lease import hold
 from tasks.ledger import Ledger
->>>>>>> mend-a
 from tasks.project import load_project
 from tasks.registry import Registry
 from tasks.settings import settings
@@ -188,6 +184,16 @@ def test_unknown_section_of_overrides_is_named(checkout: Path) -> None:
     write_project(Path(), params={"finetunes": {}})
     with pytest.raises(BadInput, match=r"params has no section \['finetunes'\]"):
         release(project="pets")
+
+
+def test_overrides_that_dvc_would_not_see_are_refused_by_name(checkout: Path) -> None:
+    pipeline = Path("dvc.yaml")
+    pipeline.write_text(pipeline.read_text().replace("runs/digits/", "runs/pets/"))
+    with pytest.raises(
+        BadInput, match=r"pets overrides finetune, evaluate of params\.yaml and has stages in dvc\.yaml"
+    ):
+        release(project="pets")
+    assert not Path("runs").exists()
 
 
 def test_logged_model_is_the_judged_one(released: tuple[Path, Released]) -> None:
