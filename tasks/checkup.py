@@ -107,8 +107,9 @@ def _prefect() -> str:
     try:
         requests.get(f"{api}/health", timeout=5).raise_for_status()
     except requests.RequestException as error:
-        raise KeelError(f"the API at {api} does not answer; start it, or unset PREFECT_API_URL") from error
-    return f"the API at {api} answers"
+        place = without_password(api)
+        raise KeelError(f"the API at {place} does not answer; start it, or unset PREFECT_API_URL") from error
+    return f"the API at {without_password(api)} answers"
 
 
 def _settings(chosen: Settings) -> str:
