@@ -28,6 +28,7 @@ from tasks.judge import judge
 from tasks.ledger import Entry
 from tasks.lock_stages import lock_stages
 from tasks.params import (
+    CertifyParams,
     CheckDataParams,
     ChooseBackboneParams,
     EvaluateParams,
@@ -60,6 +61,7 @@ SECTIONS: tuple[type[Section], ...] = (
     ChooseBackboneParams,
     FinetuneParams,
     EvaluateParams,
+    CertifyParams,
 )
 logger = logging.getLogger("flows.release")
 
@@ -106,11 +108,7 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
 def make_verdict(about: Project, run: Path) -> None:
     """The reproducible half, stage by stage; dvc.yaml holds the same stages with the same files."""
     file, data = PROJECTS / f"{about.name}.yaml", about.data
-    images = check_data(data=data, project=file, params=knobs(CheckDataParams, about), out=run / "check_data")
-    manifest = split(images=images, project=file, params=knobs(SplitParams, about), out=run / "split")
-    backbone = choose_backbone(
-        catalogue=CATALOGUE, weights=BACKBONES, params=knobs(ChooseBackboneParams, about), out=run / "backbone"
-    )
+    manifest, backbone = prepare(about, run)
     training = {"data": data, "manifest": manifest, "backbone": backbone, "params": knobs(FinetuneParams, about)}
     model = finetune(**training, out=run / "model")
     scratch = finetune_scratch(**training, out=run / "scratch")
@@ -135,6 +133,17 @@ def make_verdict(about: Project, run: Path) -> None:
         backbone=backbone,
         out=run / "card",
     )
+
+
+def prepare(about: Project, run: Path) -> tuple[Path, Path]:
+    """The stages before any training: the manifest's folder and the backbone's."""
+    file, data = PROJECTS / f"{about.name}.yaml", about.data
+    images = check_data(data=data, project=file, params=knobs(CheckDataParams, about), out=run / "check_data")
+    manifest = split(images=images, project=file, params=knobs(SplitParams, about), out=run / "split")
+    backbone = choose_backbone(
+        catalogue=CATALOGUE, weights=BACKBONES, params=knobs(ChooseBackboneParams, about), out=run / "backbone"
+    )
+    return manifest, backbone
 
 
 @task(cache_policy=NO_CACHE)
@@ -195,4 +204,6 @@ def one_at_a_time(project: str, state: Path) -> Iterator[None]:
         with lock.acquire(timeout=1):
             yield
     except Timeout as error:
-        raise BadInput(f"a release of {project} is running already (it holds {lock.lock_file}); wait for it") from error
+        raise BadInput(
+            f"a release or certificate of {project} is running already (it holds {lock.lock_file}); wait for it"
+        ) from error
