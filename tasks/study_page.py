@@ -16,8 +16,8 @@ from tasks.slices import JUDGED
 INTERVALS = (
     "Intervals are at {level:g} %. Differences are paired: the same images, the same seed, the same drawn labels on "
     "both sides. Their variance is the sum of that over images (a bootstrap over groups such as subjects, or over "
-    "units where groups are few) and of that over seeds, which cross (Owen 2007; Cameron, Gelbach & Miller 2011); quantiles "
-    "are Student's at Satterthwaite's degrees of freedom, for three seeds are few."
+    "units where groups are few) and of that over seeds, which cross (Owen 2007; Cameron, Gelbach & Miller 2011); "
+    "quantiles are Student's at Satterthwaite's degrees of freedom, for three seeds are few."
 )
 DRAWS = (
     "A seed sets the initial weights, the order of the images and the augmentation, and draws which training images "
