@@ -38,6 +38,8 @@ class Ground(BaseModel):
     backbone: Path  # the folder of choose_backbone
     severities: tuple[int, ...]
     out: Path
+    code: str
+    environment: str
     digest: str
 
 
@@ -72,16 +74,26 @@ class Outcome(BaseModel):
 
 def survey(data: Path, manifest: Path, backbone: Path, severities: list[int], out: Path) -> Ground:
     """The ground as it is now. Images are covered by their sha256 in the manifest, which loading them checks."""
+    code, environment = digest_of_code("run_trial"), digest_of_environment()
     made_from = {
         "manifest": sha256_file(manifest / MANIFEST),
         "weights": sha256_file(backbone / WEIGHTS),
         "passport": sha256_file(backbone / PASSPORT),
         "severities": severities,
-        "code": digest_of_code("run_trial"),
-        "environment": digest_of_environment(),
+        "code": code,
+        "environment": environment,
     }
     digest = sha256_text(canonical_json(made_from))
-    return Ground(data=data, manifest=manifest, backbone=backbone, severities=tuple(severities), out=out, digest=digest)
+    return Ground(
+        data=data,
+        manifest=manifest,
+        backbone=backbone,
+        severities=tuple(severities),
+        out=out,
+        code=code,
+        environment=environment,
+        digest=digest,
+    )
 
 
 def read_passport(ground: Ground) -> dict[str, Any]:
@@ -99,8 +111,8 @@ def evidence_of(trials: list[Trial], outcomes: list[Outcome], ground: Ground) ->
         "backbone": sha256_file(ground.backbone / WEIGHTS),
         "trials": sha256_text("\n".join(measured)),
         "ground": ground.digest,
-        "code": digest_of_code("run_trial"),
-        "environment": digest_of_environment(),
+        "code": ground.code,
+        "environment": ground.environment,
     }
 
 
