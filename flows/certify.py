@@ -30,6 +30,7 @@ from tasks.settings import prepare_environment
 from tasks.trials import Ground, Outcome, Progress, Trial, evidence_of, read_passport, survey
 
 TrialsOf = Callable[[pd.DataFrame, FinetuneParams, CertifyParams, int], list[Trial]]
+TRIALS = f"{certificate.NAME}/trials"  # of both flows: most recipes of an ablation are methods of the certificate
 logger = logging.getLogger("flows.certify")
 
 
@@ -74,7 +75,7 @@ def study(
         manifest, backbone = prepare(about, RUNS / about.name)
         table = pd.read_parquet(manifest / "manifest.parquet")
         train = table[table["split"] == "train"]
-        ground = survey(about.data, manifest, backbone, params.severities, RUNS / about.name / kind)
+        ground = survey(about.data, manifest, backbone, params.severities, RUNS / about.name / TRIALS)
         first, *others = (trials_of(train, finetune, params, seed) for seed in params.seeds)
         progress = Progress.of(first, len(others), train)
         run = run_trials.with_options(task_runner=runner)
@@ -85,8 +86,9 @@ def study(
         document |= {"project": about.name, "quick": quick, "params": params.model_dump(mode="json")}
         document |= {"data": {**data.as_dict(), "sentence": data.sentence()}}
         document |= {"evidence": evidence_of(first + rest, outcomes, ground)}
-        entry = record_study(Registry(about.name, chosen), kind, document, ground.out)
-    return Studied(document["claims"], document["not_shown"], ground.out / f"{kind}.html", entry.number)
+        out = RUNS / about.name / kind
+        entry = record_study(Registry(about.name, chosen), kind, document, out)
+    return Studied(document["claims"], document["not_shown"], out / f"{kind}.html", entry.number)
 
 
 @flow(name="trials", validate_parameters=False)

@@ -66,14 +66,13 @@ def method_sentence(row: Row) -> str:
     return f"{ours.capitalize()} is not proven better than {theirs} {where}: {points(row)}."
 
 
-def change_sentence(row: Row, what: str, unit: str = "pp") -> str:
-    """A difference in something of which less is better."""
-    number = points(row) if unit == "pp" else f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+def change_sentence(row: Row, what: str) -> str:
+    """A difference from another recipe in some other figure than plain accuracy."""
     verdict = (
         "is proven larger" if row["low"] > 0 else "is proven smaller" if row["high"] < 0 else "is not proven other"
     )
     where = f"at {describe_labels(row['labels'])} on {row['place'].split('/')[0]}"
-    return f"{what} {where} {verdict} with {row['method']} than with {row['against']}: {number}."
+    return f"{what} {where} {verdict} with {row['method']} than with {row['against']}: {points(row)}."
 
 
 def pick(rows: list[Row], **wanted: Any) -> list[Row]:
@@ -89,6 +88,7 @@ def claims(document: dict[str, Any], min_slice: int) -> dict[str, list[str]]:
     parts = [row for row in pick(gains, labels=most) if row["place"] not in JUDGED]
     others = [row for row in pick(rows, method=RECIPE) if row["against"] not in (None, BASELINE)]
     gaps = pick(document["groups"], metric="group gap", method=RECIPE, against=BASELINE)
+    worst = pick(document["groups"], metric="worst group", method=RECIPE, against=BASELINE, labels=most)
     errors = pick(document["calibration"], metric="ece", method=RECIPE, against=BASELINE, labels=most)
     return {
         "What pretraining adds": [gain_sentence(row) for row in splits],
@@ -99,7 +99,8 @@ def claims(document: dict[str, Any], min_slice: int) -> dict[str, list[str]]:
         "Groups": [
             change_sentence(row, f"The gap in accuracy between the best and the worst {row['place'].split('/')[1]}")
             for row in gaps
-        ],
+        ]
+        + [change_sentence(row, f"The accuracy of the worst {row['place'].split('/')[1]}") for row in worst],
     }
 
 

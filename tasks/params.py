@@ -1,7 +1,7 @@
 """The knobs of params.yaml, one record for each stage; an unknown key or a wrong type is an error that names it."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -145,7 +145,7 @@ class CertifyParams(Section):
     least_steps: int = Field(ge=0)  # few labels make short epochs: as many epochs as it takes to reach this
     rates: dict[str, list[float]]  # method -> its grid, as long as every other's
     lp_ft_rate: float = Field(gt=0, le=1)  # of the fine-tuning after the probe, as a share of the probe's
-    severities: list[int]  # of each simulated condition, 1 to 5
+    severities: list[Annotated[int, Field(ge=1, le=5)]]  # of each simulated condition, 1 to 5
     min_slice: int = Field(ge=2)  # images; smaller slices are left out of worst group and gap, by name
     ablate_labels: int | Literal["all"]
     quick: dict[str, Any] = {}  # what `--quick` changes of the above

@@ -34,6 +34,7 @@ logger = logging.getLogger("tasks.record_study")
 @task(cache_policy=NO_CACHE)
 def record_study(registry: Registry, kind: str, document: dict[str, Any], out: Path) -> Entry:
     """Write the files and record them; returns the ledger's entry of that kind."""
+    out.mkdir(parents=True, exist_ok=True)
     written = out / f"{kind}.json"
     written.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page = out / f"{kind}.html"

@@ -43,7 +43,7 @@ def certificate_page(document: dict[str, Any]) -> str:
     gains = pick(rows, method=RECIPE, against=BASELINE, labels=most)
     return _render(
         document,
-        title=f"Transfer certificate: {document['project']}",
+        title=f"Transfer certificate: {document['project']}{', quick' if document['quick'] else ''}",
         lead=document["claims"]["What pretraining adds"],
         plots=[gain_curve(rows, document["points"], split) for split in splits]
         + [accuracy_curve(rows, document["points"], split) for split in splits],
@@ -105,7 +105,7 @@ def ablation_page(document: dict[str, Any]) -> str:
     }
     return _render(
         document,
-        title=f"Ablation: {document['project']}",
+        title=f"Ablation: {document['project']}{', quick' if document['quick'] else ''}",
         lead=[s for sentences in document["claims"].values() for s in sentences if "not proven" not in s]
         or ["No ingredient is proven to matter."],
         plots=[],

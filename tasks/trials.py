@@ -1,6 +1,6 @@
 """Trials: one recipe with one seed at one number of labels, and the files that keep what came of it.
 
-Below the folder of a certificate or an ablation, `trials/` holds for every (recipe, labels, seed, rate)
+A certificate and an ablation share one folder, which holds for every (recipe, labels, seed, rate)
 
     <name>.trained.json     the validation loss and the epochs of one learning rate
     <name>.measured.json    what the network with the best rate of its grid did: temperature, forgetting
@@ -24,7 +24,6 @@ from tasks.digests import canonical_json, digest_of_code, digest_of_environment,
 from tasks.label_draws import Labels, describe_labels, draw_labels
 from tasks.recipes import Recipe
 
-FOLDER = "trials"
 MANIFEST, WEIGHTS, PASSPORT = "manifest.parquet", "backbone.safetensors", "passport.json"
 SIMULATED = "test/simulated="
 
@@ -37,7 +36,7 @@ class Ground(BaseModel):
     manifest: Path  # the split stage's folder
     backbone: Path  # the folder of choose_backbone
     severities: tuple[int, ...]
-    out: Path
+    out: Path  # the folder of the trials' files
     code: str
     environment: str
     digest: str
@@ -156,12 +155,11 @@ def simulated_place(condition: str, severity: int) -> str:
 
 
 def file_stem(trial: Trial, rate: float, ground: Ground) -> Path:
-    """Where the files of one rate lie, without their suffixes."""
+    """Where the files of one rate lie, without their suffixes; two names of one recipe share them."""
     recipe = trial.recipe.model_dump(mode="json", exclude={"name", "rates"})
     made_from = {"recipe": recipe, "labels": trial.labels, "seed": trial.seed, "rate": rate, "ground": ground.digest}
     key = sha256_text(canonical_json(made_from))[:16]
-    name = "".join(c if c.isalnum() else "-" for c in trial.recipe.name)
-    return ground.out / FOLDER / f"{name}-{trial.labels}-seed{trial.seed}-rate{rate:g}-{key}"
+    return ground.out / f"{trial.labels}-seed{trial.seed}-rate{rate:g}-{key}"
 
 
 def with_suffix(stem: Path, suffix: str) -> Path:

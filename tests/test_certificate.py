@@ -102,6 +102,7 @@ def test_second_certificate_trains_nothing_and_records_nothing(root: Path, certi
 
 
 def test_ablation_says_what_each_ingredient_is_worth(root: Path, certified: Studied) -> None:
+    trained = len(list(root.glob("runs/pets/certificate/trials/*.trained.json")))
     with working_in(root):
         ablated = ablate(project="pets")
         kinds = [entry.kind for entry in Registry("pets", settings()).ledger.read("pets")]
@@ -110,4 +111,6 @@ def test_ablation_says_what_each_ingredient_is_worth(root: Path, certified: Stud
     worth = [row for row in document["accuracy"] if row["against"] and row["place"] in ("test", "mirror")]
     assert [row["against"] for row in worth] == document["ingredients"] * 2
     assert kinds[-1] == "ablation"
+    new = len(list(root.glob("runs/pets/certificate/trials/*.trained.json"))) - trained
+    assert new == 2 * 3  # the other three are methods of the certificate, trained already
     assert "<svg" in (root / ablated.page).read_text()

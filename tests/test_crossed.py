@@ -29,8 +29,8 @@ def draw(
     )
 
 
-# Without the seeds' part of the variance in tasks/crossed.py the second case covers about half; with a normal quantile
-# in place of Student's about 80 %; with images in place of subjects resampled, the first about 60 %.
+# Without `from_seeds` in tasks/crossed.spread the case of the seeds covers 35 %, with a normal quantile in place of
+# Student's 81 %; with images resampled in place of subjects, the case of the subjects covers 65 %.
 @pytest.mark.parametrize(
     "spread",
     [(0.0, 0.3, 0.1), (0.05, 0.0, 0.1), (0.02, 0.2, 0.2), (0.0, 0.0, 0.3)],
