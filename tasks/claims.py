@@ -85,7 +85,7 @@ def claims(document: dict[str, Any], min_slice: int) -> dict[str, list[str]]:
     rows, most = document["accuracy"], document["points"][-1]["labels"]
     gains = [row for row in pick(rows, method=RECIPE, against=BASELINE) if row["n"] >= min_slice]
     splits = [row for row in gains if row["place"] in JUDGED]
-    parts = [row for row in pick(gains, labels=most) if row["place"] not in JUDGED]
+    parts = proven_first(pick(gains, labels=most), whole={row["place"]: row["n"] for row in splits})
     others = [row for row in pick(rows, method=RECIPE) if row["against"] not in (None, BASELINE)]
     gaps = pick(document["groups"], metric="group gap", method=RECIPE, against=BASELINE)
     worst = pick(document["groups"], metric="worst group", method=RECIPE, against=BASELINE, labels=most)
@@ -102,6 +102,19 @@ def claims(document: dict[str, Any], min_slice: int) -> dict[str, list[str]]:
         ]
         + [change_sentence(row, f"The accuracy of the worst {row['place'].split('/')[1]}") for row in worst],
     }
+
+
+def proven_first(rows: list[Row], whole: dict[str, int]) -> list[Row]:
+    """The rows of conditions and slices, those that prove something first; a slice that is its whole split is left out.
+
+    `whole` is the number of images of each split.
+    """
+    parts = [
+        row
+        for row in rows
+        if row["place"].startswith(SIMULATED) or row["n"] < whole[row["place"].split("/", maxsplit=1)[0]]
+    ]
+    return sorted((row for row in parts if row["place"] not in whole), key=lambda row: row["low"] <= 0 <= row["high"])
 
 
 def forgetting_sentences(rows: list[Row], labels: Labels) -> Iterator[str]:

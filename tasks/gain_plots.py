@@ -28,7 +28,7 @@ def gain_curve(rows: list[Row], points: list[dict[str, Any]], split: str) -> str
                 axes.plot([place] * 2, [100 * row["low"], 100 * row["high"]], color=COLOURS[method], linewidth=wide)
         axes.axhline(0, color=BAD, linewidth=1, linestyle="--")
         axes.set_xticks(range(len(points)), [f"{p['labels']}\n({p['images']} images)" for p in points])
-        axes.set(xlabel="labels a class", ylabel="points over scratch", title=split)
+        axes.set(xlabel="labels a class", ylabel="points over scratch", title=f"gain on {split}")
         axes.legend(frameon=False, fontsize=8)
 
     return draw(4.6, 3.8, paint)
@@ -45,7 +45,7 @@ def accuracy_curve(rows: list[Row], points: list[dict[str, Any]], split: str) ->
             low, high = ([100 * row[end] for row in lines] for end in ("low", "high"))
             axes.fill_between(range(len(lines)), low, high, color=colour, alpha=0.1, linewidth=0)
         axes.set_xticks(range(len(points)), [str(p["labels"]) for p in points])
-        axes.set(xlabel="labels a class", ylabel="accuracy, %", title=split)
+        axes.set(xlabel="labels a class", ylabel="accuracy, %", title=f"accuracy on {split}")
         axes.legend(frameon=False, fontsize=8)
 
     return draw(4.6, 3.8, paint)

@@ -16,6 +16,7 @@ from tests.small_checkout import QUICK, working_in, write_project
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SMALL: dict[str, Any] = {
+    "seeds": [1, 2, 3],
     "labels": [4, "all"],
     "epochs": 3,
     "least_steps": 0,

@@ -119,4 +119,4 @@ def test_unfair_or_empty_parameters_are_refused(change: dict[str, object], said:
 def test_quick_changes_what_it_names_and_keeps_the_rest() -> None:
     quick = CERTIFY.in_a_hurry()
     assert quick.epochs < CERTIFY.epochs
-    assert quick.seeds == CERTIFY.seeds
+    assert quick.lp_ft_rate == CERTIFY.lp_ft_rate
