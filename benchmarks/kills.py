@@ -28,8 +28,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.digests import sha256_file
 from tasks.ledger import Entry, Ledger
+from tasks.register import identity
 from tasks.registry import ALIASES, Aliases, Registry
 from tasks.settings import Settings
 from tests.small_checkout import HERE, write_checkout, write_images
@@ -37,14 +37,15 @@ from tests.small_checkout import HERE, write_checkout, write_images
 KEEL = [sys.executable, "-c", "from flows.cli import main; main()"]
 # The parts of a release, and the line of progress that each begins with; the first begins with the process.
 PARTS = {
-    "stages": "",
+    "databases": "",
+    "stages": r"and the ledger answer",
     "record": r"write_card: ",
     "register": r"decision \d+: ",
     "promote": r"registered version",
     "end": r"is champion",
 }
 AIMED = ("record", "register", "promote", "end", "stages")  # in turn, where a champion is in place
-AIMED_FIRST = ("stages", "record")  # in turn, in a first release
+AIMED_FIRST = ("stages", "databases")  # in turn, in a first release
 Timetable = dict[str, float]
 
 
@@ -95,7 +96,7 @@ def main() -> int:
 def timed_release(root: Path) -> Timetable:
     """Release undisturbed; the seconds that each part took."""
     process = start(root)
-    marks = {"stages": time.perf_counter()}
+    marks = {"databases": time.perf_counter()}
     assert process.stderr is not None
     for line in process.stderr:
         marks |= {part: time.perf_counter() for part, sign in PARTS.items() if sign and re.search(sign, line)}
@@ -172,7 +173,7 @@ def after_next_release(root: Path, old: str | None) -> list[str]:
     if again.returncode:
         return [f"the next release ended with {again.returncode}: {again.stderr.strip()[-300:]}"]
     registry = Registry("pets", local(root))
-    new = registry.version_of(sha256_file(root / "runs/pets/model/model.safetensors"))
+    new = registry.version_of(identity(root / "runs/pets/model"))
     wanted: Aliases = {"champion": new, "challenger": None, "previous": old}
     problems = against_ledger(registry)
     if registry.aliases() != wanted:
@@ -211,9 +212,9 @@ def replay(registry: Registry) -> tuple[Aliases, set[str]]:
     for entry in registry.ledger.read("pets", "done"):
         intent = intents[entry.body["intent"]]
         if intent["action"] == "register":
-            aliases["challenger"] = registry.version_of(intent["model_digest"])
-            versions.add(str(aliases["challenger"]))
-        else:
+            aliases["challenger"] = entry.body["version"]
+            versions.add(entry.body["version"])
+        elif intent["action"] == "promote":
             aliases = {"champion": intent["version"], "previous": aliases["champion"], "challenger": None}
     return aliases, versions
 

@@ -17,14 +17,15 @@ import pandas as pd
 from prefect import flow
 from prefect.futures import as_completed
 
-from flows.release import PROJECTS, RUNS, identify_data, knobs, one_at_a_time, prepare
+from flows.release import PROJECTS, RUNS, identify_data, knobs, prepare, reach_registry, refuse_two_readings
 from flows.runner import task_runner
 from tasks import ablation, certificate
 from tasks.certificate import at_chosen_rates
+from tasks.lease import hold
+from tasks.ledger import Ledger
 from tasks.params import CertifyParams, EvaluateParams, FinetuneParams
 from tasks.project import load_project
 from tasks.record_study import record_study
-from tasks.registry import Registry
 from tasks.run_trial import run_trial
 from tasks.settings import prepare_environment
 from tasks.trials import Ground, Outcome, Progress, Trial, evidence_of, read_passport, survey
@@ -66,13 +67,15 @@ def study(
     for name in ("tasks", "flows"):
         logging.getLogger(name).setLevel(logging.INFO)
     about = load_project(PROJECTS / f"{project}.yaml")
+    refuse_two_readings(about)
     finetune, evaluate = knobs(FinetuneParams, about), knobs(EvaluateParams, about)
     params = knobs(CertifyParams, about)
     params = params.in_a_hurry() if quick else params
     runner = task_runner()
-    with one_at_a_time(about.name, chosen.state):
+    with hold(Ledger(chosen.ledger_url), f"{about.name}.release", chosen.state, wait=1):
         data = identify_data(about.data, allow_dirty)
         manifest, backbone = prepare(about, RUNS / about.name)
+        registry = reach_registry(about.name, chosen)
         table = pd.read_parquet(manifest / "manifest.parquet")
         train = table[table["split"] == "train"]
         ground = survey(about.data, manifest, backbone, params.severities, RUNS / about.name / TRIALS)
@@ -87,7 +90,7 @@ def study(
         document |= {"data": {**data.as_dict(), "sentence": data.sentence()}}
         document |= {"evidence": evidence_of(first + rest, outcomes, ground)}
         out = RUNS / about.name / kind
-        entry = record_study(Registry(about.name, chosen), kind, document, out)
+        entry = record_study(registry, kind, document, out)
     return Studied(document["claims"], document["not_shown"], out / f"{kind}.html", entry.number)
 
 

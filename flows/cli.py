@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from tasks.errors import BadInput, KeelError
-from tasks.settings import Settings, find_root, prepare_environment, without_password
+from tasks.settings import Settings, find_root, prepare_environment, settings, without_password
 
 EXIT_CODES = {"PASS": 0, "FAIL": 2, "INCONCLUSIVE": 3}
 USAGE: Any = typer.BadParameter.__bases__[0]  # the error of a wrong command line, wherever this Typer keeps it
@@ -68,12 +68,13 @@ def release(
 ) -> None:
     """Check the data, fine-tune, judge against the plan, record, and promote on PASS."""
     where = data.resolve() if data else None  # before the checkout's root becomes the working folder
-    with checkout() as chosen:
-        from tasks.scaffold import project_for
-
-        project_for(project, where)
-        check_room(chosen.state, Path.cwd())
+    with checkout(project) as chosen:
         with progress():
+            logging.getLogger("flows").info("loading the libraries")  # which takes long enough to look dead
+            from tasks.scaffold import project_for
+
+            project_for(project, where)
+            check_room(chosen.state, Path.cwd())
             from flows.release import release as flow
 
             quiet_prefect()
@@ -103,9 +104,10 @@ def ablate(project: ProjectName = "digits", quick: Quick = False, allow_dirty: D
 
 def show_study(name: str, project: str, quick: bool, allow_dirty: bool) -> None:
     """Run the flow of that name and print its sentences."""
-    with checkout() as chosen:
-        check_room(chosen.state, Path.cwd())
+    with checkout(project) as chosen:
         with progress():
+            logging.getLogger("flows").info("loading the libraries")
+            check_room(chosen.state, Path.cwd())
             import flows.certify
 
             quiet_prefect()
@@ -120,7 +122,7 @@ def show_study(name: str, project: str, quick: bool, allow_dirty: bool) -> None:
 @app.command()
 def status(project: ProjectName = "digits") -> None:
     """Champion, challenger, previous, data version and the last verdict."""
-    with checkout() as chosen:
+    with checkout(project) as chosen:
         from tasks.project import load_project
         from tasks.registry import Registry
         from tasks.summary import status_lines
@@ -138,7 +140,7 @@ def show(
     project: ProjectName = "digits",
 ) -> None:
     """A verdict or a model version in full."""
-    with checkout() as chosen:
+    with checkout(project) as chosen:
         from tasks.registry import Registry
         from tasks.summary import in_full
 
@@ -148,7 +150,7 @@ def show(
 @app.command()
 def doctor(project: ProjectName = "digits") -> None:
     """Is everything in order: data, DVC remote, backbones, registry, ledger, servers."""
-    with checkout() as chosen:
+    with checkout(project) as chosen:
         from tasks.checkup import checkup
 
         sick = 0
@@ -174,13 +176,17 @@ def ui() -> None:
 
 
 @contextmanager
-def checkout() -> Iterator[Settings]:
+def checkout(project: str | None = None) -> Iterator[Settings]:
     """Work from the checkout's root; show expected errors as their sentence, keep the traceback of others in a file."""
     try:
         os.chdir(find_root(Path.cwd()))
         sys.path.insert(0, str(Path.cwd()))
         for key, value in SILENT.items():
             os.environ.setdefault(key, value)
+        if project is not None:
+            from tasks.project import check_name
+
+            check_name(project)
         yield prepare_environment()
     except KeelError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
@@ -204,14 +210,19 @@ def unexpected(error: Exception) -> str:
     """One sentence for an error nobody planned for."""
     api = os.environ.get("PREFECT_API_URL")
     if type(error).__module__.startswith("httpx") or "Failed to reach API" in str(error):
-        return f"the Prefect API at {api} does not answer ({error}); start it, or unset PREFECT_API_URL to run without"
+        if api:
+            way_out = "start it, or unset PREFECT_API_URL to run without"
+            return f"the Prefect API at {without_password(api)} does not answer ({error}); {way_out}"
+        way_out = "run the same command again, or start a lasting server (`keel ui` says how) and set PREFECT_API_URL"
+        return f"the server that Prefect starts for one run does not answer ({error}); {way_out}"
     if is_full(error):
         return f"the disk is full ({Path.cwd()}); what was finished is kept: make room and run the same command"
     what = " ".join(f"unexpected {type(error).__name__}: {error}".split())
-    place = Path("state/last-error.txt")
+    place = settings().state / "last-error.txt"
     try:
         place.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        return f"{what} (traceback in {place}); what was finished is kept"
+        shown = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
+        return f"{what} (traceback in {shown}); what was finished is kept"
     except OSError:
         return what
 
@@ -291,3 +302,7 @@ def quiet_prefect() -> None:
 def main() -> None:
     """The console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,21 +1,20 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
-check data -> split -> choose backbone -> fine-tune (and the from-scratch baseline) -> predict -> evaluate -> judge ->
-card -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there.
+check data -> split -> choose backbone -> audit augmentation -> fine-tune (and the from-scratch baseline) -> predict ->
+evaluate -> judge -> card -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end
+there.
 """
 
 import datetime as dt
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.audit_augmentation import audit_augmentation
 from tasks.backbones import admit, load_catalogue
 from tasks.check_data import check_data
 from tasks.choose_backbone import choose_backbone
@@ -25,9 +24,11 @@ from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
 from tasks.judge import judge
-from tasks.ledger import Entry
-from tasks.lock_stages import lock_stages
+from tasks.lease import hold
+from tasks.ledger import Entry, Ledger
+from tasks.lock_stages import lock_stages, stages_of
 from tasks.params import (
+    AuditParams,
     CertifyParams,
     CheckDataParams,
     ChooseBackboneParams,
@@ -42,10 +43,10 @@ from tasks.plan import load_plan
 from tasks.predict import predict
 from tasks.project import Project, load_project
 from tasks.promote import promote
-from tasks.record import record
+from tasks.record import record, record_outcome
 from tasks.register import register
 from tasks.registry import Registry
-from tasks.settings import prepare_environment
+from tasks.settings import Settings, prepare_environment, without_password
 from tasks.split import split
 from tasks.verdict import read_verdict
 from tasks.write_card import write_card
@@ -59,6 +60,7 @@ SECTIONS: tuple[type[Section], ...] = (
     CheckDataParams,
     SplitParams,
     ChooseBackboneParams,
+    AuditParams,
     FinetuneParams,
     EvaluateParams,
     CertifyParams,
@@ -86,19 +88,21 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
     for name in ("tasks", "flows"):
         logging.getLogger(name).setLevel(logging.INFO)  # or a worker's runs would show Prefect's own lines alone
     about = load_project(PROJECTS / f"{project}.yaml")
+    refuse_two_readings(about)
     run = RUNS / about.name
-    with one_at_a_time(about.name, chosen.state):
+    with hold(Ledger(chosen.ledger_url), f"{about.name}.release", chosen.state, wait=1):
         data = identify_data(about.data, allow_dirty)
         admit_backbone(about)
         plan_review(about)
+        registry = reach_registry(about.name, chosen)
         make_verdict(about, run)
         verdict = read_verdict(run / "verdict/verdict.json")
-        registry = Registry(about.name, chosen)
-        decision = record(registry, run, data, all_params(about))
+        decision = record(registry, run, data, all_params(about), rules(about, run))
         version = None
         if verdict.overall == "PASS":
             version = register(registry, run / "model", decision.body["run"], version_tags(decision, data))
             promote(registry, version, about.data, run / "split", run / "predictions")
+        record_outcome(registry, decision, run)
         lock_stages(about.name)
     criteria = [judgement.sentence for judgement in verdict.judgements]
     card = run / "card/card.html"
@@ -109,6 +113,15 @@ def make_verdict(about: Project, run: Path) -> None:
     """The reproducible half, stage by stage; dvc.yaml holds the same stages with the same files."""
     file, data = PROJECTS / f"{about.name}.yaml", about.data
     manifest, backbone = prepare(about, run)
+    audit_augmentation(
+        data=data,
+        manifest=manifest,
+        backbone=backbone,
+        params=knobs(AuditParams, about),
+        training=knobs(FinetuneParams, about),
+        intervals=knobs(EvaluateParams, about),
+        out=run / "audit",
+    )
     training = {"data": data, "manifest": manifest, "backbone": backbone, "params": knobs(FinetuneParams, about)}
     model = finetune(**training, out=run / "model")
     scratch = finetune_scratch(**training, out=run / "scratch")
@@ -170,6 +183,25 @@ def plan_review(about: Project) -> None:
         logger.warning("%s was to be reviewed by %s; its owner is %s", about.plan, plan.review_by, plan.owner)
 
 
+@task(cache_policy=NO_CACHE)
+def reach_registry(project: str, chosen: Settings) -> Registry:
+    """MLflow and the ledger, asked before anything is learnt that they could not take."""
+    registry = Registry(project, chosen)
+    registry.experiment_id()
+    logger.info("MLflow at %s and the ledger answer", without_password(chosen.tracking_uri))
+    return registry
+
+
+def refuse_two_readings(about: Project) -> None:
+    """Overrides of params.yaml are for projects without stages in dvc.yaml: DVC would record other numbers."""
+    if about.params and stages_of(about.name):
+        raise BadInput(
+            f"project {about.name} overrides {', '.join(about.params)} of params.yaml and has stages in dvc.yaml, "
+            "which read params.yaml alone; write the numbers into params.yaml, or remove `params` from "
+            f"{PROJECTS / about.name}.yaml"
+        )
+
+
 def knobs(record_type: type[S], about: Project) -> S:
     """A stage's parameters: params.yaml with the project's overrides."""
     unknown = set(about.params) - {section.section for section in SECTIONS}
@@ -184,6 +216,16 @@ def all_params(about: Project) -> dict[str, Any]:
     return {section.section: knobs(section, about).model_dump(mode="json") for section in SECTIONS}
 
 
+def rules(about: Project, run: Path) -> dict[str, Path]:
+    """The files that say how to train and judge; the plan's digest is in the verdict already."""
+    return {
+        "parameters": PARAMS,
+        "project": PROJECTS / f"{about.name}.yaml",
+        "catalogue": CATALOGUE,
+        "passport": run / "backbone/passport.json",
+    }
+
+
 def version_tags(decision: Entry, data: DataVersion) -> dict[str, str]:
     """What a registered version says about itself."""
     return {
@@ -194,16 +236,3 @@ def version_tags(decision: Entry, data: DataVersion) -> dict[str, str]:
         "data_versioned": str(data.versioned and not data.dirty).lower(),
         "plan": decision.body["evidence"]["plan"],
     }
-
-
-@contextmanager
-def one_at_a_time(project: str, state: Path) -> Iterator[None]:
-    """Hold the project's release lock; it falls with the process that holds it."""
-    lock = FileLock(state / f"{project}.release.lock")
-    try:
-        with lock.acquire(timeout=1):
-            yield
-    except Timeout as error:
-        raise BadInput(
-            f"a release or certificate of {project} is running already (it holds {lock.lock_file}); wait for it"
-        ) from error

@@ -15,6 +15,7 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from ruamel.yaml import YAML, YAMLError
 from timm.models import get_pretrained_cfg
+from torch import nn
 
 from tasks.errors import BackboneRefused, BadInput
 from tasks.hub import fetch
@@ -197,8 +198,18 @@ def fetch_weights(entry: Entry, cache: Path, root: Path = Path(), timeout: float
     owner = f"backbone '{entry.name}'"
     path, way_out = locate(entry, cache, root, timeout)
     check_weights(path, entry.sha256, owner, way_out)
-    create_backbone(entry.architecture, path, num_classes=0)
+    check_size(entry, create_backbone(entry.architecture, path, num_classes=0))
     return path
+
+
+def check_size(entry: Entry, net: nn.Module) -> None:
+    """Refuse a passport that states another number of parameters than the network has."""
+    found = sum(tensor.numel() for tensor in net.parameters())
+    if found != entry.parameters:
+        raise BackboneRefused(
+            f"backbone '{entry.name}': the catalogue says {entry.parameters} parameters, {entry.architecture} has "
+            f"{found} without its classifier; correct the entry"
+        )
 
 
 def locate(entry: Entry, cache: Path, root: Path, timeout: float) -> tuple[Path, str]:

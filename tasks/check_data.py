@@ -10,19 +10,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.contracts import image_frame, image_parameters, raise_if_rejected, run_contract
+from tasks.contracts import CONTEXT, image_frame, image_parameters, raise_if_rejected, run_contract
 from tasks.errors import BadInput
 from tasks.folders import measure_folder, read_folder
 from tasks.params import CheckDataParams
 from tasks.project import Project, load_project
 from tasks.rules import LABELLED
-from tasks.stage import stage
+from tasks.stage import project_keys, stage
 
 logger = logging.getLogger("tasks.check_data")
 
 
 @stage
-def check_data(data: Path, project: Path, params: CheckDataParams, out: Path) -> None:
+@project_keys("classes", "group", "unit", "slices")
+def check_data(data: Path, project: Path, params: CheckDataParams, out: Path, contracts: Path = CONTEXT) -> None:
     """Write images.parquet and contract.json; raise DataRejected when the data contract is broken."""
     about = load_project(project)
     listed = read_folder(data)
@@ -31,7 +32,7 @@ def check_data(data: Path, project: Path, params: CheckDataParams, out: Path) ->
     images = measure_folder(data, listed)
     classes = about.classes or sorted(images["label"].unique())
     frame = image_frame(images, about.group, params)
-    result = run_contract(LABELLED, frame, image_parameters(params, classes))
+    result = run_contract(LABELLED, frame, image_parameters(params, classes), contracts)
     images.to_parquet(out / "images.parquet", index=False)
     (out / "contract.json").write_text(
         json.dumps(result.record(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"

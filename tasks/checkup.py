@@ -10,6 +10,7 @@ import requests
 from tasks.backbones import admit, fetch_weights, load_catalogue
 from tasks.data_version import data_version
 from tasks.errors import KeelError
+from tasks.hub import endpoint, is_offline
 from tasks.params import ChooseBackboneParams, load_section
 from tasks.project import load_project
 from tasks.registry import Registry
@@ -28,6 +29,7 @@ def checkup(project: str, chosen: Settings) -> Iterator[Line]:
         "registry": lambda: _registry(project, chosen),
         "ledger": lambda: _ledger(project, chosen),
         "Prefect": _prefect,
+        "settings": lambda: _settings(chosen),
         "telemetry": _telemetry,
     }
     for name, check in checks.items():
@@ -107,6 +109,18 @@ def _prefect() -> str:
     except requests.RequestException as error:
         raise KeelError(f"the API at {api} does not answer; start it, or unset PREFECT_API_URL") from error
     return f"the API at {api} answers"
+
+
+def _settings(chosen: Settings) -> str:
+    places = {
+        "KEEL_STATE": str(chosen.state),
+        "MLFLOW_TRACKING_URI": chosen.tracking_uri,
+        "KEEL_LEDGER_URL": chosen.ledger_url,
+        "PREFECT_API_URL": os.environ.get("PREFECT_API_URL") or "none",
+        "HF_ENDPOINT": endpoint(),
+        "HF_HUB_OFFLINE": "yes" if is_offline() else "no",
+    }
+    return without_password(", ".join(f"{name} {place}" for name, place in places.items()))
 
 
 def _telemetry() -> str:

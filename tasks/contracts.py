@@ -90,11 +90,14 @@ def _with_class_size(frame: pd.DataFrame) -> pd.DataFrame:
 def _with_split_columns(manifest: pd.DataFrame) -> pd.DataFrame:
     frame = manifest.mask(manifest == "")
     splits = frame.groupby("label")["split"].agg(set)
-    lacks = {label: ", ".join(s for s in LEARNT_AND_JUDGED if s not in present) for label, present in splits.items()}
+    lacks = {label: [s for s in LEARNT_AND_JUDGED if s not in present] for label, present in splits.items()}
+    said = {
+        label: f"class {label}: none in {', '.join(missing)}" if missing else "" for label, missing in lacks.items()
+    }
     return frame.assign(
         groups_splits=frame.groupby("group")["split"].transform("nunique"),
         sha256_splits=frame.groupby("sha256")["split"].transform("nunique"),
-        class_lacks=frame["label"].map(lacks),
+        class_lacks=frame["label"].map(said).mask(frame["label"].duplicated(), ""),  # a class is named once
         test_groups=frame.loc[frame["split"] == "test", "group"].nunique(),
     )
 

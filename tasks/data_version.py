@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from tasks.digests import digest_of
-from tasks.errors import DirtyData
+from tasks.errors import DataRejected, DirtyData
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ def data_version(data: Path, allow_dirty: bool) -> DataVersion:
     if not pointer.is_file():
         return DataVersion(str(data), digest_of(data), versioned=False, dirty=False)
     if not _changed(pointer):
-        recorded = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"]
-        return DataVersion(str(data), recorded, versioned=True, dirty=False)
+        return DataVersion(str(data), _recorded(pointer), versioned=True, dirty=False)
     if not allow_dirty:
         raise DirtyData(
             f"{data} differs from {pointer}; `dvc diff` shows where. Run `dvc add {data}` to record a new version, "
@@ -48,8 +47,23 @@ def data_version(data: Path, allow_dirty: bool) -> DataVersion:
     return DataVersion(str(data), digest_of(data), versioned=True, dirty=True)
 
 
+def _recorded(pointer: Path) -> str:
+    try:
+        return str(yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"])
+    except (KeyError, IndexError, TypeError) as error:
+        data = pointer.with_suffix("")
+        raise DataRejected(f"{pointer} records no version of {data}; `dvc add {data}` writes it anew") from error
+
+
 def _changed(pointer: Path) -> bool:
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    with Repo(str(pointer.parent)) as repo:
-        return bool(repo.status([str(pointer)]))
+    try:
+        with Repo(str(pointer.parent)) as repo:
+            return bool(repo.status([str(pointer)]))
+    except DvcException as error:
+        raise DataRejected(
+            f"DVC cannot compare {pointer.with_suffix('')} with {pointer}: {error}; mend it, or take {pointer} away "
+            "to release these data without a version"
+        ) from error

@@ -1,4 +1,7 @@
-"""The decision record: what was decided, why, on which evidence, with which risks, by whom; Markdown and JSON."""
+"""The decision record: what was decided, why, on which evidence, with which risks, by whom, and what followed.
+
+The ledger's entry holds the decision; what followed is read from the entries after it. Markdown and JSON.
+"""
 
 import getpass
 import json
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.ledger import Entry
-from tasks.verdict import Verdict
+from tasks.verdict import PASS, Verdict
 
 FOLDER = Path("governance/decisions")
 
@@ -21,14 +24,22 @@ def decided_by() -> str:
 
 
 def decision_body(
-    verdict: Verdict, data: dict[str, Any], model: dict[str, Any], passport: dict[str, Any], git: dict[str, str]
+    verdict: Verdict,
+    rules: dict[str, str],
+    data: dict[str, Any],
+    model: dict[str, Any],
+    passport: dict[str, Any],
+    git: dict[str, str],
 ) -> dict[str, Any]:
-    """What goes into the ledger for one verdict; digests point at the evidence, sentences repeat it."""
+    """What goes into the ledger for one verdict; digests point at the evidence, sentences repeat it.
+
+    `rules` are the digests of the files that say how to train and judge, by name.
+    """
     return {
         "verdict": verdict.overall,
         "sentence": verdict.sentence,
         "criteria": [judgement.sentence for judgement in verdict.judgements],
-        "evidence": dict(verdict.digests),
+        "evidence": {**verdict.digests, **rules},
         "data": data,
         "code": {**git, "digest": model["digests"]["code"], "environment": model["digests"]["environment"]},
         "model": {key: model[key] for key in ("architecture", "backbone", "rate", "temperature", "seed")},
@@ -38,32 +49,66 @@ def decision_body(
     }
 
 
-def write_decision(entry: Entry, folder: Path = FOLDER) -> Path:
-    """Write the record of a ledger entry under <folder>/<project>/; the same entry gives the same files."""
+def what_was_done(decision: Entry, entries: list[Entry]) -> list[str]:
+    """What followed from a decision, in sentences, from the finished changes among its project's `entries`."""
+    ends = {e.body["intent"]: e for e in entries if e.kind == "done"}
+    done = [
+        _sentence(intent, ends[intent.number])
+        for intent in entries
+        if intent.number in ends and intent.body.get("decision") == decision.number
+    ]
+    if done:
+        return done
+    if decision.body["verdict"] == PASS:
+        return ["nothing yet: the release ended before the model was registered; run the same command again"]
+    return ["nothing: only PASS registers and promotes"]
+
+
+def _sentence(intent: Entry, end: Entry) -> str:
+    champion = intent.body["before"]["champion"]
+    where = f"(ledger entry {end.number})"
+    match intent.body["action"]:
+        case "register":
+            return f"registered as version {end.body['version']} {where}"
+        case "confirm":
+            already = ", champion already" if champion == intent.body["version"] else ""
+            return f"tied to version {intent.body['version']}, which is the same model{already} {where}"
+        case "promote":
+            before = f"version {champion}" if champion else "none"
+            return f"version {intent.body['version']} made champion; previous: {before} {where}"
+        case action:
+            return f"{action} {where}"
+
+
+def write_decision(entry: Entry, done: list[str], folder: Path = FOLDER) -> Path:
+    """Write the record of a ledger entry, and of what was done so far, under <folder>/<project>/."""
     place = folder / entry.project
     place.mkdir(parents=True, exist_ok=True)
     stem = f"{entry.number:05d}-{entry.body['verdict'].lower().replace(' ', '-')}"
-    document = {"number": entry.number, "at": entry.at, "project": entry.project, **entry.body}
+    document = {"number": entry.number, "at": entry.at, "project": entry.project, **entry.body, "done": done}
     document["ledger"] = {"previous": entry.previous, "hash": entry.hash}
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     (place / f"{stem}.json").write_text(text, encoding="utf-8")
-    (place / f"{stem}.md").write_text(render_decision(entry), encoding="utf-8")
+    (place / f"{stem}.md").write_text(render_decision(entry, done), encoding="utf-8")
     return place / f"{stem}.md"
 
 
-def render_decision(entry: Entry) -> str:
+def render_decision(entry: Entry, done: list[str]) -> str:
     """The record as Markdown."""
     body = entry.body
     lines = [
         f"# Decision {entry.number}: {body['verdict']} for {entry.project}",
         f"\n{body['sentence']}\n",
         f"Recorded {entry.at} by {body['by']}. Approval: {body['approval']}.\n",
-        "## Why\n",
+        "## What was done\n",
+        *(f"* {sentence}" for sentence in done),
+        "\n## Why\n",
         *(f"* {sentence}" for sentence in body["criteria"]),
         "\n## On which evidence (sha256)\n",
         *(f"* {name}: `{digest}`" for name, digest in sorted(body["evidence"].items())),
         f"* data: {body['data']['sentence']}",
-        f"* code: `{body['code']['digest']}`, git {body['code']['commit']}",
+        f"* code: `{body['code']['digest']}`, git {body['code']['commit']}, files changed since: "
+        f"{body['code']['changed']}",
         f"* environment: `{body['code']['environment']}`",
         f"* MLflow run: `{body['run']}`",
         "\n## The model\n",

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+from collections.abc import Collection
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sha256_bytes(content: bytes | memoryview) -> str:
+    """The hexadecimal sha256 of some bytes, or of an array's buffer, which is not copied."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     """The hexadecimal sha256 of a file's bytes, read in blocks."""
     with path.open("rb") as file:
@@ -27,11 +33,14 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
 
 
-def digest_of(path: Path) -> str:
-    """The digest of a file, or of a folder as the sorted list of its files' names and digests."""
+def digest_of(path: Path, without: Collection[str] = ()) -> str:
+    """The digest of a file, or of a folder as the sorted list of its files' names and digests.
+
+    Entries of the folder itself that are named in `without` are left out, with all that lies below them.
+    """
     if path.is_file():
         return sha256_file(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file())
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.relative_to(path).parts[0] not in without)
     return sha256_text("\n".join(f"{sha256_file(p)}  {p.relative_to(path).as_posix()}" for p in files))
 
 

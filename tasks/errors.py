@@ -6,10 +6,12 @@ KeelError
 |- DataRejected        the data contract failed, or the data cannot be read at all
 |  |- DirtyData        the data differs from the version that DVC has recorded
 |  `- UnreadableImage  a file is not one whole still image that Keel can decode
+|- AugmentationRejected the audit found that an ingredient of augmentation does harm
 |- BackboneRefused     the catalogue's policy does not allow these weights
 |- EvidenceMissing     a decision needs a file or a figure that is not there
 |- DigestMismatch      a file is not the one that was recorded
 `- RegistryTrouble     MLflow or the ledger is out of reach, or in a state that must not be built upon
+   `- Busy             another process, here or on another machine, is at work on the same project
 """
 
 
@@ -37,6 +39,10 @@ class UnreadableImage(DataRejected):
     """A file is not one whole still image that Keel can decode."""
 
 
+class AugmentationRejected(KeelError):
+    """The audit found that augmentation loses labels, or that training with it is worse on clean images."""
+
+
 class BackboneRefused(KeelError):
     """The catalogue's policy does not allow these weights."""
 
@@ -51,3 +57,7 @@ class DigestMismatch(KeelError):
 
 class RegistryTrouble(KeelError):
     """MLflow or the ledger is out of reach, or in a state that must not be built upon."""
+
+
+class Busy(RegistryTrouble):
+    """Another process, here or on another machine, is at work on the same project."""

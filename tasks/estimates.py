@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import norm, t
 
 from tasks.findings import Finding
-from tasks.intervals import Interval, tango, wilson
+from tasks.intervals import Interval, tango, tango_score, wilson
 from tasks.metrics import Metric, Outcomes, outcomes_of, point, weighted_mean
 from tasks.params import EvaluateParams
 from tasks.resampling import Clusters, bootstrap, choose_clusters, percentiles
@@ -54,10 +54,54 @@ def estimate_gain(metric: str, name: str, gains: np.ndarray, rows: pd.DataFrame,
     if clusters.independent:
         return _finding(metric, name, value, [tango(gained, lost, n, params.level)], clusters, "tango", params)
     values = _resampled_mean(gains, clusters, params)
-    number = effective_number(n, (gained + lost) / n - value**2, values, clusters, params.level)
-    share = number / n
-    intervals = [tango(gained * share, lost * share, number, params.level), percentiles(values, params.level)]
+    share = _gain_number(gains, values, clusters, params.level) / n
+    intervals = [tango(gained * share, lost * share, n * share, params.level), percentiles(values, params.level)]
     return _finding(metric, name, value, intervals, clusters, f"tango and bootstrap of {clusters.kind}", params)
+
+
+def chance_of_gain(gains: np.ndarray, rows: pd.DataFrame, true_gain: float, params: EvaluateParams) -> float:
+    """One-sided p: how likely a mean of `gains` this low or lower is when the true one is `true_gain` (Tango 1998)."""
+    clusters = choose_clusters(rows, params.min_clusters)
+    gained, lost, number = float((gains > 0).sum()), float((gains < 0).sum()), float(len(gains))
+    if not clusters.independent:
+        number = _gain_number(gains, _resampled_mean(gains, clusters, params), clusters, params.level)
+    share = number / len(gains)
+    return float(norm.cdf(tango_score(gained * share, lost * share, number, true_gain)))
+
+
+def _gain_number(gains: np.ndarray, resampled: np.ndarray, clusters: Clusters, level: float) -> float:
+    alone = float(np.mean(gains != 0) - np.mean(gains) ** 2)
+    return effective_number(len(gains), alone, resampled, clusters, level)
+
+
+def estimate_change(metric: str, name: str, changes: np.ndarray, rows: pd.DataFrame, params: EvaluateParams) -> Finding:
+    """The mean of paired differences (n,) of any size, with Student's interval on cluster sums."""
+    clusters = choose_clusters(rows, params.min_clusters)
+    mean, error = clustered_mean(changes, clusters)
+    half = error * float(t.ppf((1 + params.level) / 2, max(1, clusters.count - 1)))
+    method = f"student of {clusters.kind}"
+    return _finding(metric, name, mean, [Interval(mean - half, mean + half)], clusters, method, params)
+
+
+def chance_of_change(changes: np.ndarray, rows: pd.DataFrame, true_change: float, params: EvaluateParams) -> float:
+    """One-sided p: how likely a mean of `changes` this high or higher is when the true one is `true_change`."""
+    clusters = choose_clusters(rows, params.min_clusters)
+    mean, error = clustered_mean(changes, clusters)
+    if error <= 0:
+        return float(mean <= true_change)
+    return float(t.sf((mean - true_change) / error, max(1, clusters.count - 1)))
+
+
+def clustered_mean(values: np.ndarray, clusters: Clusters) -> tuple[float, float]:
+    """The mean of values (n,) and its standard error, robust to any dependence within a cluster.
+
+    Liang & Zeger 1986 with the small-sample factor count / (count - 1) (Cameron & Miller 2015, section II.B); of
+    independent values it is the ordinary standard error.
+    """
+    mean = float(np.mean(values))
+    sums = np.bincount(clusters.codes, weights=values - mean, minlength=clusters.count)
+    correction = clusters.count / (clusters.count - 1) if clusters.count > 1 else math.inf
+    return mean, math.sqrt(correction * float((sums**2).sum())) / len(values) if correction < math.inf else math.inf
 
 
 def estimate_measures(

@@ -8,8 +8,10 @@ calibrates the probabilities (Guo et al. 2017, section 4.2) is fitted on the cal
 import json
 import logging
 import shutil
+import tempfile
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +25,24 @@ from scipy.optimize import minimize_scalar
 from torch import nn
 from torch.nn import functional as F
 
-from tasks.digests import digest_of_code, digest_of_environment, sha256_file
-from tasks.learner import Batches, GradualUnfreezing, Learner
+from tasks.batches import Epochs
+from tasks.checkpoint import Checkpoints
+from tasks.digests import (
+    canonical_json,
+    digest_of_code,
+    digest_of_environment,
+    sha256_bytes,
+    sha256_file,
+    sha256_text,
+)
+from tasks.learner import GradualUnfreezing, Learner
+from tasks.pace import Pace, choose_pace
 from tasks.params import FinetuneParams, Phase
 from tasks.pixels import load_pixels
-from tasks.scorer import FACTS, WEIGHTS, normalise
-from tasks.stage import stage
+from tasks.processes import is_launched, launch, rank
+from tasks.scorer import FACTS, WEIGHTS, normalise, standardise
+from tasks.settings import settings
+from tasks.stage import CHECKPOINTS, stage
 from tasks.weights import create_backbone
 
 NOTICE = "NOTICE"
@@ -47,6 +61,9 @@ class Trained:
     rate: float
     loss: float  # the lowest validation loss
     curve: pd.DataFrame
+    pace: Pace  # the number format and memory layout that it ran in
+    notes: list[str]  # what was chosen and done about precision, storing and opening, in sentences
+    seconds: float  # of the training alone
 
 
 @stage
@@ -59,15 +76,23 @@ def train_model(
     data: Path, manifest: Path, backbone: Path, weights: Path | None, params: FinetuneParams, out: Path
 ) -> None:
     """Train once for every rate of the grid and write the best; `weights` None means from scratch."""
-    table = pd.read_parquet(manifest / "manifest.parquet")
+    if params.trainer.devices > 1 and not is_launched():
+        files = {"data": data, "manifest": manifest, "backbone": backbone, "weights": weights, "out": out}
+        paths = {name: str(path.absolute()) if path else None for name, path in files.items()}
+        launch(params.trainer.devices, {**paths, "params": params.model_dump(mode="json")}, out)
+        return
+    table, keep = pd.read_parquet(manifest / "manifest.parquet"), out / CHECKPOINTS
     passport = json.loads((backbone / "passport.json").read_text(encoding="utf-8"))
     classes = sorted(table["label"].unique())
-    tensors = load_tensors(data, table, classes, params.image_size)
+    tensors = load_tensors(data, table, classes, params.image_size, params.trainer.memory_mb)
     phases = params.phases if weights else [Phase(open="all", epochs=sum(p.epochs for p in params.phases), rate=1)]
+    groups = table.loc[table["split"] == "validation", "group"].tolist()
     runs = [
-        train(passport, weights, rate, phases, params, tensors, len(classes))
+        train(passport, weights, rate, phases, params, tensors, len(classes), groups, keep / f"rate-{rate:g}")
         for rate in (params.rates if weights else params.scratch_rates)
     ]
+    if rank():
+        return  # the first process writes for all
     best = min(runs, key=lambda run: run.loss)
     facts = {
         "architecture": passport["architecture"],
@@ -81,6 +106,7 @@ def train_model(
         "validation_loss": best.loss,
         "temperature": fit_temperature(best.net, passport, *tensors["calibration"]),
         "seed": params.seed,
+        "training": best.notes,
         "train_images": len(tensors["train"][1]),
         "digests": {
             "manifest": sha256_file(manifest / "manifest.parquet"),
@@ -97,13 +123,13 @@ def train_model(
     logger.info("chose learning rate %g of %s by validation loss", best.rate, [run.rate for run in runs])
 
 
-def load_tensors(data: Path, table: pd.DataFrame, classes: list[str], size: int) -> Tensors:
+def load_tensors(data: Path, table: pd.DataFrame, classes: list[str], size: int, memory_mb: int = 2048) -> Tensors:
     """Images and targets of the splits that training may see."""
     tensors = {}
     for split in ("train", "validation", "calibration"):
         part = table[table["split"] == split]
         targets = torch.tensor([classes.index(label) for label in part["label"]])
-        tensors[split] = (load_pixels(data, part, size), targets)
+        tensors[split] = (load_pixels(data, part, size, memory_mb), targets)
     return tensors
 
 
@@ -115,18 +141,41 @@ def train(
     params: FinetuneParams,
     tensors: Tensors,
     count: int,
+    groups: Sequence[Any] | None = None,
+    keep: Path | None = None,
 ) -> Trained:
-    """Train a network of `count` classes at one learning rate; `weights` None means from random weights."""
+    """Train a network of `count` classes at one learning rate; `weights` None means from random weights.
+
+    `groups` names the group (subject) of each validation image, for the test that ends the unfreezing. In the folder
+    `keep` checkpoints are kept, from which the same call goes on after a kill; what is there for another call is
+    refused. The result depends on the arguments alone, and not on kills in between.
+    """
     logger.info("training %s at rate %g", "from the backbone" if weights else "from scratch", rate)
-    with seeded(params.seed, params.threads):
-        net = create_backbone(passport["architecture"], weights, count, **network_options(passport, params.image_size))
-        learner = Learner(net, passport, rate, params, params.seed)
-        batches = Batches(*tensors["train"], params.batch_size, params.seed)
-        unfreezing = GradualUnfreezing(phases, params.patience, params.warmup_steps, len(batches))
+    options = network_options(passport, params.image_size)
+    if params.drop_path:
+        options["drop_path_rate"] = params.drop_path
+    with seeded(params.seed, params.trainer.threads), tempfile.TemporaryDirectory(prefix="keel-") as spare:
+        net = create_backbone(passport["architecture"], weights, count, **options)
+        pace = pace_of(net, params)
+        run = run_digest(passport, weights, [rate, phases, params, pace, count], tensors)
+        checkpoints = Checkpoints(keep, run) if keep else None
+        epochs = Epochs(
+            *tensors["train"],
+            params.batch_size,
+            params.seed,
+            params.augmentation,
+            lambda images: pace.lay_out(standardise(images, passport["mean"], passport["std"])),
+        )
+        groups = list(range(len(tensors["validation"][1]))) if groups is None else list(groups)
+        unfreezing = GradualUnfreezing(phases, epochs, tensors["validation"], groups, params, checkpoints, Path(spare))
         trainer = L.Trainer(
             max_epochs=sum(p.epochs for p in phases),
-            accelerator=params.accelerator,
-            devices=params.devices,
+            accelerator=params.trainer.accelerator,
+            devices=params.trainer.devices if is_launched() else 1,
+            strategy=strategy_of(params),
+            sync_batchnorm=is_launched() and torch.cuda.is_available(),
+            use_distributed_sampler=False,  # our batches share themselves out
+            precision=pace.precision,  # type: ignore[arg-type]
             callbacks=[unfreezing, Progress()],
             logger=False,
             enable_checkpointing=False,
@@ -134,8 +183,38 @@ def train(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(learner, batches.loader(), Batches(*tensors["validation"], 256, None).loader())
-    return Trained(net.cpu().eval(), rate, unfreezing.best_loss, pd.DataFrame(unfreezing.curve).assign(rate=rate))
+        started = time.perf_counter()
+        trainer.fit(Learner(net.to(memory_format=pace.memory_format), rate, params), epochs.loader())
+    notes = [f"trained in {pace.precision}, {'channels last' if pace.channels_last else 'channels first'}"]
+    curve = pd.DataFrame(unfreezing.curve).assign(rate=rate)
+    seconds = time.perf_counter() - started
+    return Trained(net.cpu().eval(), rate, unfreezing.best_loss, curve, pace, notes + unfreezing.notes, seconds)
+
+
+def strategy_of(params: FinetuneParams) -> str:
+    """Lightning's strategy: with several processes one that allows for frozen parameters, unless another is asked."""
+    if params.trainer.strategy == "auto" and is_launched():
+        return "ddp_find_unused_parameters_true"
+    return params.trainer.strategy
+
+
+def pace_of(net: nn.Module, params: FinetuneParams) -> Pace:
+    """How to run the network on this machine, as it was timed once; with one process a device."""
+    gpu = params.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    device = torch.device("cuda" if gpu else "cpu")
+    size = (params.batch_size, 3, params.image_size, params.image_size)
+    state = settings().state
+    state.mkdir(parents=True, exist_ok=True)
+    asked = params.trainer.precision, params.trainer.memory_format
+    return choose_pace(net.to(device), size, device, *asked, state / "pace.json")
+
+
+def run_digest(passport: dict[str, Any], weights: Path | None, about: list[Any], tensors: Tensors) -> str:
+    """What a training run is made from, to the last bit: a checkpoint of any other run is refused."""
+    images = [sha256_bytes(t.numpy().data) for split in ("train", "validation") for t in tensors[split]]
+    start = [passport["architecture"], passport["mean"], passport["std"], sha256_file(weights) if weights else None]
+    code = [digest_of_code("finetune"), digest_of_environment()]
+    return sha256_text(canonical_json([start, repr(about), images, code]))
 
 
 def network_options(passport: dict[str, Any], size: int) -> dict[str, Any]:

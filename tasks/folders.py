@@ -24,8 +24,17 @@ from tasks.images import measure
 
 METADATA = "metadata.csv"
 PRODUCTION = "production"
-# Files that are taken for images where no metadata.csv lists them, and that one must list where there is one.
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+# Files that are taken for images where no metadata.csv lists them, and that one must list where there is one. Keel
+# reads those of the first line; the data contract refuses the others by name, which leaving them out would not.
+SUFFIXES = frozenset(
+    {
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
+        *(".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".j2c", ".jpx", ".jpf", ".jxl", ".apng", ".mpo", ".qoi"),
+        *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".dcm", ".fits", ".exr", ".hdr"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".tga", ".sgi", ".dds", ".ico", ".psd", ".xcf", ".svg", ".eps"),
+    }
+)
+LICENCE = "licence"  # or, as much of the world spells it, license
 MEASURED = (
     *("format", "mode", "width", "height", "frames", "brightness", "contrast", "sharpness"),
     *("has_gps", "exif_orientation", "decodable", "problem", "sha256"),
@@ -90,6 +99,7 @@ def _read(root: Path, labels_required: bool = True) -> list[dict[str, str]]:
         _refuse_unsound_names(root, [row["path"] for row in rows], set(files))
     else:
         rows = [_row_of_class_folder(root, file, labels_required) for file in files]
+        _refuse_empty_classes(root, {row["label"] for row in rows})
     if not rows:
         raise DataRejected(f"{root} holds no images; expected {METADATA} with images beside it, or one folder a class")
     _refuse_twins(root, {row["path"] for row in rows} | set(files))
@@ -132,9 +142,18 @@ def _row_of_class_folder(root: Path, file: str, labels_required: bool) -> dict[s
     return {"path": file, "label": ""}
 
 
+def _refuse_empty_classes(root: Path, found: set[str]) -> None:
+    folders = {folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")}
+    empty = sorted(folders - found - {PRODUCTION})
+    _refuse(empty, f"in {root} name classes and hold no images; fill them or take them out", "folders")
+
+
 def _read_metadata(root: Path, labels_required: bool) -> list[dict[str, str]]:
     file = root / METADATA
     header, records = _read_csv(file)
+    spelled = [name for name in header if name.lower() in (LICENCE, "license")]
+    if len(spelled) > 1:
+        raise DataRejected(f"{file} has the columns {' and '.join(spelled)}, which mean the same; keep one")
     for column in ("file_name", "label") if labels_required else ("file_name",):
         if column not in header:
             raise DataRejected(f"{file} has no column '{column}'; its columns are {', '.join(header)}")
@@ -143,7 +162,11 @@ def _read_metadata(root: Path, labels_required: bool) -> list[dict[str, str]]:
     rows = []
     for record in records:
         path = _utf8(PurePosixPath(record["file_name"]).as_posix(), root)
-        further = {key: value for key, value in record.items() if key not in ("file_name", "label")}
+        further = {
+            LICENCE if key in spelled else key: value
+            for key, value in record.items()
+            if key not in ("file_name", "label")
+        }
         rows.append({"path": path, "label": record.get("label", ""), **further})
     return rows
 

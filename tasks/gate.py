@@ -31,7 +31,7 @@ def judge_report(findings: Iterable[Finding], plan: Plan, not_applicable: dict[s
         else:
             judgements += [_judge(criterion, place, f, plan.level) for place, f in _evidence(criterion, index)]
     overall = _overall(judgements)
-    return Verdict(overall, describe_overall(overall, judgements), tuple(judgements))
+    return Verdict(overall, describe_overall(overall, judgements, plan.scaffold), tuple(judgements))
 
 
 def _refuse_unknown(not_applicable: dict[str, str], plan: Plan) -> None:

@@ -11,13 +11,14 @@ from tasks.findings import REPORT, read_findings
 from tasks.gate import judge_report
 from tasks.plan import load_plan
 from tasks.project import load_project
-from tasks.stage import stage
+from tasks.stage import project_keys, stage
 from tasks.verdict import VERDICT, write_verdict
 
 logger = logging.getLogger("tasks.judge")
 
 
 @stage
+@project_keys("not_applicable")
 def judge(report: Path, plan: Path, project: Path, model: Path, out: Path) -> None:
     """Write the verdict on the model folder `model`, whose weights must be the ones that the report measured.
 

@@ -1,83 +1,76 @@
 """The training loop as Lightning sees it: one module, and one callback that walks through the phases.
 
-    phase 1   the head alone learns to read what the backbone sees
+    phase 1   the head alone learns to read what the backbone sees; the backbone is asked once an image
     phase 2   the last stages open, at a lower rate; BatchNorm of the others stays as it was
     phase 3   all is open, each stage at its own rate, the input's the lowest
 
 A phase ends when its epochs are over or when the validation loss has not improved for `patience` epochs; the weights
-with the lowest validation loss go on to the next. What was frozen is compared bit by bit at the end of each phase.
+with the lowest validation loss go on to the next. Where the plan of the phases says so, the next stages open only after
+a phase that brought a significant gain on validation. What is frozen is compared bit by bit after every epoch.
+
+The state of a run is the weights, the optimizer's and the average's numbers, and where in the schedule it stands:
+everything random follows from the seed and that place. A checkpoint holds just these, so a killed run ends with the
+very bits of one that was not.
 """
 
-import copy
 import logging
 import math
-from collections.abc import Iterator
+import time
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset
 
-from tasks.augment import augment
-from tasks.errors import KeelError
-from tasks.params import Augmentation, FinetuneParams, Phase
-from tasks.scorer import normalise
-from tasks.unfreezing import frozen_digest, layer_rates, open_names, set_open
+from tasks.batches import Batch, Epochs, Place, ahead, mix
+from tasks.boundary import Activations, Shortcut, bytes_of, find_cut
+from tasks.checkpoint import Checkpoints
+from tasks.openings import Opening, gain_of_opening
+from tasks.params import FinetuneParams, Phase
+from tasks.regularisers import MovingAverage, StartingPoint, mixed
+from tasks.unfreezing import check_frozen, frozen_tensors, layer_rates, open_names, set_open, stage_groups
 
+CHUNK = 256  # images that are scored at once
+MEGABYTE = 1_000_000
 logger = logging.getLogger("tasks.learner")
-Batch = tuple[torch.Tensor, torch.Tensor]
-
-
-class FrozenMoved(KeelError):
-    """A tensor that a phase holds frozen changed during it."""
-
-
-class Batches(IterableDataset[Batch]):
-    """Batches of (uint8 (B, 3, S, S), int64 (B,)) from tensors in memory, in a new order each epoch."""
-
-    def __init__(self, pixels: torch.Tensor, targets: torch.Tensor, size: int, shuffle: int | None) -> None:
-        self.pixels, self.targets, self.size, self.shuffle, self.epoch = pixels, targets, size, shuffle, 0
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.targets) / self.size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        order = torch.arange(len(self.targets))
-        if self.shuffle is not None:
-            order = torch.randperm(len(order), generator=torch.Generator().manual_seed(self.shuffle + self.epoch))
-            self.epoch += 1
-        for places in order.split(self.size):
-            yield self.pixels[places], self.targets[places]
-
-    def loader(self) -> DataLoader[Batch]:
-        """A loader that passes the batches on as they are, in this process: decoding is already done."""
-        return DataLoader(self, batch_size=None)
 
 
 class Learner(L.LightningModule):
-    """A timm network, its loss and its optimizer. `rate` is the head's learning rate at the top of a phase."""
+    """A timm network, its loss and its optimizer. `rate` is the head's learning rate at the top of a phase.
 
-    def __init__(self, net: nn.Module, facts: dict[str, Any], rate: float, params: FinetuneParams, seed: int) -> None:
+    `shortcut` is there while a phase runs from stored activations; batches are then activations, else images.
+    """
+
+    def __init__(self, net: nn.Module, rate: float, params: FinetuneParams) -> None:
         super().__init__()
-        self.net, self.facts, self.rate, self.params = net, facts, rate, params
-        self.policy: Augmentation = params.augmentation
-        self.generator = torch.Generator().manual_seed(seed)
-        self.losses: dict[str, list[torch.Tensor]] = {"train": [], "validation": [], "right": []}
+        self.net, self.rate, self.params = net, rate, params
+        self.classes = int(net.num_classes)  # type: ignore[arg-type]
+        self.shortcut: Shortcut | None = None
+        head = set(stage_groups(net)[-1])
+        self.start = StartingPoint(net, head, params.l2_sp) if params.l2_sp else None
+        self.average = MovingAverage(net, params.ema) if params.ema else None
+        self.train_losses: list[torch.Tensor] = []
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Images (B, 3, S, S), or stored activations, -> logits (B, K)."""
+        answer: torch.Tensor = self.shortcut(inputs) if self.shortcut else self.net(inputs)
+        return answer.float()
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
-        """The smoothed cross-entropy of one augmented batch."""
-        images = augment(self._normalise(batch[0]), self.policy, self.generator)
-        loss = F.cross_entropy(self.net(images), batch[1], label_smoothing=self.params.label_smoothing)
-        self.losses["train"].append(loss.detach())
-        return loss
-
-    def validation_step(self, batch: Batch, _: int) -> None:
-        """The plain cross-entropy and the hits of one batch as it was taken."""
-        logits = self.net(self._normalise(batch[0]))
-        self.losses["validation"].append(F.cross_entropy(logits, batch[1], reduction="none"))
-        self.losses["right"].append((logits.argmax(1) == batch[1]).float())
+        """The smoothed cross-entropy of one batch, mixed and pulled to the start where the parameters say so."""
+        inputs, targets, count = batch
+        smoothing = self.params.label_smoothing
+        if self.params.mixup or self.params.cutmix:
+            inputs, targets = mixed(inputs, targets, self.classes, self.params.mixup, self.params.cutmix)
+        loss = F.cross_entropy(self(inputs), targets, label_smoothing=smoothing)
+        self.train_losses.append(loss.detach().cpu())
+        if self.start:
+            loss = loss + self.start.penalty(self.net)
+        # Processes average their gradients; their shares of the last batch can differ by one image.
+        return loss * (len(inputs) * self.trainer.world_size / count)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over every parameter from the start; frozen ones have no gradient and are passed over."""
@@ -87,80 +80,284 @@ class Learner(L.LightningModule):
                 chosen = [p for p in parameters if (p.ndim > 1) == decayed]
                 decay = self.params.weight_decay if decayed else 0.0
                 groups.append({"params": chosen, "lr": self.rate, "factor": factor, "weight_decay": decay})
-        return torch.optim.AdamW([g for g in groups if g["params"]])
-
-    def collect(self, name: str) -> float:
-        """The mean of what the steps of this epoch reported under a name; clears it."""
-        parts, self.losses[name] = self.losses[name], []
-        return float(torch.cat([p.reshape(-1) for p in parts]).mean()) if parts else math.nan
-
-    def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        return normalise(pixels, self.facts["mean"], self.facts["std"])
+        return torch.optim.AdamW([g for g in groups if g["params"]], fused=True)
 
 
 class GradualUnfreezing(L.Callback):
     """Opens stages phase by phase, sets every group's learning rate at every step, keeps the best weights."""
 
-    def __init__(self, phases: list[Phase], patience: int, warmup: int, steps_per_epoch: int) -> None:
-        self.phases, self.patience, self.warmup, self.steps_per_epoch = phases, patience, warmup, steps_per_epoch
-        self.phase, self.epoch, self.step = 0, 0, 0  # the epoch and step within the phase
-        self.best_loss, self.best_epoch = math.inf, 0
+    def __init__(
+        self,
+        phases: list[Phase],
+        epochs: Epochs,
+        validation: tuple[torch.Tensor, torch.Tensor],
+        groups: list[Any],
+        params: FinetuneParams,
+        checkpoints: Checkpoints | None = None,
+        spare: Path | None = None,
+    ) -> None:
+        self.phases, self.epochs, self.params = phases, epochs, params
+        self.images, self.targets = validation  # uint8 (N, 3, S, S) and int64 (N,)
+        self.groups, self.checkpoints, self.spare = groups, checkpoints, spare
+        self.step = 0  # within the phase
+        self.best_loss, self.best_epoch = math.inf, 0  # of all phases; the epoch within this one
         self.best_weights: dict[str, torch.Tensor] = {}
+        self.best_losses = torch.empty(0)  # of each validation image under the best weights, (N,)
+        self.losses_before = torch.empty(0)  # the same when the phase began
         self.opened: set[str] = set()
-        self.frozen = ""
+        self.frozen: dict[str, str] = {}
         self.curve: list[dict[str, Any]] = []
+        self.notes: list[str] = []  # what was done about storing and opening, in sentences
+        self.openings: list[Opening] = []
+        self.finished = False
+        self.stored_validation: Activations | None = None
+        self.saved_at = time.monotonic()
+
+    @property
+    def place(self) -> Place:
+        """Where in the schedule the run stands; the batches follow it."""
+        return self.epochs.place
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that runs."""
+        return self.phases[self.place.phase]
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Begin the first phase."""
-        self._begin(module)
+        """Begin the first phase, or go on where a killed run stood."""
+        self.epochs.rank, self.epochs.world = trainer.global_rank, trainer.world_size
+        state = self.checkpoints.load() if self.checkpoints else None
+        if state:
+            self._restore(trainer, module, *state)
+        else:
+            self._begin(trainer, module)
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
         """Put every module into the mode that its phase asks for."""
         set_open(module.net, self.opened)
 
     def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: Batch, index: int) -> None:
-        """rate = head rate x phase factor x stage factor x shape of the phase."""
-        phase = self.phases[self.phase]
-        height = module.rate * phase.rate * shape(self.step, self.warmup, phase.epochs * self.steps_per_epoch)
+        """rate = head rate x phase factor x stage factor x shape of the phase; whatever is random follows the place."""
+        steps = self.phase.epochs * len(self.epochs)
+        height = module.rate * self.phase.rate * shape(self.step, self.params.warmup_steps, steps)
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = height * group["factor"]
+        place = self.place
+        torch.manual_seed(mix(self.params.seed, place.phase, place.epoch, place.batch, trainer.global_rank))
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
+        """Count the step and, when it is time, keep a checkpoint."""
         self.step += 1
+        self.place.batch += 1
+        if module.average:
+            module.average.update(module.net)
+        if self.place.batch < len(self.epochs):  # the epoch's end has a checkpoint of its own
+            self._save(trainer, module)
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
-        """Note the epoch, keep the weights if they are the best so far, and end the phase when it is over."""
-        loss, right, train = module.collect("validation"), module.collect("right"), module.collect("train")
-        self.epoch += 1
-        phase = self.phases[self.phase]
-        self.curve.append(
-            {"phase": self.phase + 1, "open": str(phase.open), "epoch": len(self.curve) + 1, "train_loss": train}
-            | {"validation_loss": loss, "validation_accuracy": right}
-        )
-        if loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, self.epoch
-            self.best_weights = copy.deepcopy(module.net.state_dict())
-        if self.epoch >= phase.epochs or self.epoch - self.best_epoch >= self.patience:
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        """Validate, note the epoch, keep the weights if they are the best so far, end the phase when it is over."""
+        name = f"phase {self.place.phase + 1} (open: {self.phase.open})"
+        check_frozen(module.net, self.opened, self.frozen, name)
+        if trainer.world_size > 1:
+            self._agree(module)
+        with module.average.applied(module.net) if module.average else nullcontext():
+            losses, hits = self.validate(trainer, module)
+            loss = float(losses.double().mean())
+            if loss < self.best_loss:
+                self.best_loss, self.best_epoch, self.best_losses = loss, self.place.epoch + 1, losses
+                self.best_weights = _copy(module.net.state_dict())
+        row = {"phase": self.place.phase + 1, "open": str(self.phase.open), "epoch": len(self.curve) + 1}
+        train = float(torch.stack(module.train_losses).double().mean()) if module.train_losses else math.nan
+        self.curve.append(row | {"train_loss": train, "validation_loss": loss, "validation_accuracy": hits})
+        module.train_losses = []
+        self.place.epoch, self.place.batch = self.place.epoch + 1, 0
+        if self.place.epoch >= self.phase.epochs or self.place.epoch - self.best_epoch >= self.params.patience:
             self._end(trainer, module)
+        self._save(trainer, module, at_once=self.finished)
 
-    def _begin(self, module: Any) -> None:
-        self.opened = open_names(module.net, self.phases[self.phase].open)
-        self.frozen = frozen_digest(module.net, self.opened)
-        self.epoch, self.step, self.best_epoch = 0, 0, 0
+    def _agree(self, module: Any) -> None:
+        """Average the running statistics that each process gathered on its own, so that all judge the same network."""
+        for name, buffer in module.net.named_buffers():
+            if name in self.opened and buffer.is_floating_point():
+                torch.distributed.all_reduce(buffer)
+                buffer.div_(torch.distributed.get_world_size())
+
+    def validate(self, trainer: L.Trainer, module: Any) -> tuple[torch.Tensor, float]:
+        """The plain cross-entropy of each validation image (N,) and the share of hits, from the network as it is."""
+        module.net.eval()
+        answers = []
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            for places in torch.arange(len(self.targets)).split(CHUNK):
+                inputs = self._validation_inputs(places)
+                answers.append(module(inputs.to(module.device)).cpu())
+        logits = torch.cat(answers)
+        set_open(module.net, self.opened)
+        hits = (logits.argmax(1) == self.targets).float().mean()
+        return F.cross_entropy(logits, self.targets, reduction="none"), float(hits)
+
+    def _validation_inputs(self, places: torch.Tensor) -> torch.Tensor:
+        if self.stored_validation is not None:
+            return self.stored_validation.take(torch.zeros_like(places), places)
+        return self.epochs.prepare(self.images[places].float().div_(255))
+
+    def _begin(self, trainer: L.Trainer, module: Any) -> None:
+        """Open what the phase opens, with a fresh optimizer, and store what stays frozen."""
+        self.step, self.best_epoch = 0, 0
+        self.losses_before = self.best_losses
+        trainer.optimizers[0].state.clear()
+        if module.average:
+            module.average.restart(module.net)
+        self._open(trainer, module)
+
+    def _open(self, trainer: L.Trainer, module: Any) -> None:
+        self.opened = open_names(module.net, self.phase.open)
+        self.frozen = frozen_tensors(module.net, self.opened)
+        set_open(module.net, self.opened)
+        self._store(trainer, module)
+
+    def _store(self, trainer: L.Trainer, module: Any) -> None:
+        """Compute what the frozen part says of each image, in some views, unless nothing is frozen or it may not be."""
+        views = min(self.params.trainer.views, math.ceil(self.phase.epochs / 2))  # each serves two epochs or more
+        name = f"phase {self.place.phase + 1} (open: {self.phase.open})"
+        if not self.frozen or not views or self.params.mixup or self.params.cutmix:
+            return
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            sample = self.epochs.prepare(self.images[:2].float().div_(255)).to(module.device)
+            cut = find_cut(module.net, self.opened, sample)
+            set_open(module.net, self.opened)
+            if cut is None:
+                return
+            augmented = bool(self.epochs.policy.active())
+            views = views if augmented else 1
+            count = len(self.epochs.targets)
+            room = bytes_of(cut, count, views)
+            in_memory = room <= self.params.trainer.memory_mb * MEGABYTE
+            shortcut = Shortcut(module.net, cut)
+            stored = Activations(views, count, cut, None if in_memory else self._file("train"))
+            work = [(view, places) for view in range(views) for places in torch.arange(count).split(CHUNK)]
+            images = ahead(lambda n: self.epochs.augmented(work[n][1], self._view_generator(n)), range(len(work)))
+            for (view, places), batch in zip(work, images, strict=True):
+                stored.put(view, places, shortcut.activations(batch.to(module.device)))
+            self.stored_validation = Activations(1, len(self.targets), cut, None)
+            for places in torch.arange(len(self.targets)).split(CHUNK):
+                batch = self.epochs.prepare(self.images[places].float().div_(255))
+                self.stored_validation.put(0, places, shortcut.activations(batch.to(module.device)))
+        self.epochs.stored, self.epochs.views = stored, views
+        module.shortcut = shortcut
+        shortcut.install()
+        what = f"{views} augmented views" if augmented else "one view, without augmentation,"
+        self._say(
+            f"{name}: what the frozen part says of each image up to {cut.module} was computed once, in {what} an image "
+            f"({room / MEGABYTE:.0f} MB, {'in memory' if in_memory else 'in a mapped file'})"
+        )
+
+    def _view_generator(self, number: int) -> torch.Generator:
+        return torch.Generator().manual_seed(mix(self.params.seed, self.place.phase, 3, number))
+
+    def _file(self, name: str) -> Path:
+        assert self.spare is not None
+        return self.spare / f"activations-{name}-{self.place.phase}.mapped"
+
+    def _forget(self, module: Any) -> None:
+        """Let the whole network run again."""
+        if module.shortcut:
+            module.shortcut.remove()
+        module.shortcut, self.epochs.stored, self.stored_validation = None, None, None
 
     def _end(self, trainer: L.Trainer, module: Any) -> None:
-        if frozen_digest(module.net, self.opened) != self.frozen:
-            name = f"phase {self.phase + 1} (open: {self.phases[self.phase].open})"
-            raise FrozenMoved(f"{name} changed tensors that it holds frozen; the run is stopped and nothing is kept")
+        """Go on with the best weights: to the next phase when there is one that may open, else to the end."""
+        self._forget(module)
         if self.best_weights:
             module.net.load_state_dict(self.best_weights)
+        number, phase = self.place.phase + 1, self.phase
         logger.info(
             "phase %d (open: %s) ended after %d epochs, lowest validation loss %.4f; frozen tensors are unchanged",
-            *(self.phase + 1, self.phases[self.phase].open, self.epoch, self.best_loss),
+            *(number, phase.open, self.place.epoch, self.best_loss),
         )
-        self.phase += 1
-        if self.phase < len(self.phases):
-            self._begin(module)
+        stop = self._judge_opening(number, phase)
+        if stop or number == len(self.phases):
+            self.finished = trainer.should_stop = True
         else:
+            self.place.phase, self.place.epoch, self.place.batch = number, 0, 0
+            self._begin(trainer, module)
+
+    def _judge_opening(self, number: int, phase: Phase) -> bool:
+        """Whether the phase, other than the first, brought too little for the next one to open."""
+        if number == 1 or not self.params.stop_level:
+            return False
+        opening = gain_of_opening(self.losses_before, self.best_losses, self.groups, self.params.stop_level)
+        self.openings.append(opening)
+        deeper = number < len(self.phases)
+        self._say(f"phase {number} (open: {phase.open}) {opening.sentence(deeper)}")
+        return not opening.significant
+
+    def _say(self, sentence: str) -> None:
+        self.notes.append(sentence)
+        logger.info("%s", sentence)
+
+    def _save(self, trainer: L.Trainer, module: Any, at_once: bool = False) -> None:
+        """Keep a checkpoint when the last one is old enough; one process writes for all."""
+        due = time.monotonic() - self.saved_at >= self.params.trainer.checkpoint_seconds
+        if self.checkpoints is None or trainer.global_rank or not (due or at_once):
+            return
+        tensors = {f"net/{k}": v for k, v in module.net.state_dict().items()}
+        tensors |= {f"best/{k}": v for k, v in self.best_weights.items()}
+        tensors |= {"best_losses": self.best_losses, "losses_before": self.losses_before}
+        tensors |= {"best_loss": torch.tensor(self.best_loss, dtype=torch.float64)}
+        tensors |= {"train_losses": torch.stack(module.train_losses) if module.train_losses else torch.empty(0)}
+        keys = ("train_loss", "validation_loss", "validation_accuracy")
+        figures = [[row[key] for key in keys] for row in self.curve]
+        tensors |= {"curve": torch.tensor(figures, dtype=torch.float64).reshape(-1, len(keys))}
+        for name, parameter in module.net.named_parameters():
+            for key, value in trainer.optimizers[0].state.get(parameter, {}).items():
+                tensors[f"optimizer/{key}/{name}"] = value
+        if module.average:
+            tensors |= {f"average/{k}": v for k, v in module.average.average.items()}
+        facts = {
+            "place": [self.place.phase, self.place.epoch, self.place.batch],
+            "step": self.step,
+            "best_epoch": self.best_epoch,
+            "curve": [[row["phase"], row["open"], row["epoch"]] for row in self.curve],
+            "notes": self.notes,
+            "average_steps": module.average.steps if module.average else 0,
+            "finished": self.finished,
+        }
+        self.checkpoints.save(tensors, facts)
+        self.saved_at = time.monotonic()
+
+    def _restore(
+        self, trainer: L.Trainer, module: Any, tensors: dict[str, torch.Tensor], facts: dict[str, Any]
+    ) -> None:
+        """Stand where the checkpoint was written."""
+        module.net.load_state_dict(_below(tensors, "net/"))
+        self.best_weights = _below(tensors, "best/")
+        self.best_losses, self.losses_before = tensors["best_losses"], tensors["losses_before"]
+        self.best_loss, self.best_epoch = float(tensors["best_loss"]), facts["best_epoch"]
+        module.train_losses = list(tensors["train_losses"])
+        keys = ("train_loss", "validation_loss", "validation_accuracy")
+        self.curve = [
+            {"phase": phase, "open": open_, "epoch": epoch} | dict(zip(keys, figures, strict=True))
+            for (phase, open_, epoch), figures in zip(facts["curve"], tensors["curve"].tolist(), strict=True)
+        ]
+        optimizer = trainer.optimizers[0]
+        parameters = dict(module.net.named_parameters())
+        for name, value in tensors.items():
+            if name.startswith("optimizer/"):
+                _, key, owner = name.split("/", 2)
+                parameter = parameters[owner]
+                # In the parameter's own memory layout, which the fused optimizer takes for granted.
+                like = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+                optimizer.state[parameter][key] = like.to(parameter.device)
+        if module.average:
+            module.average.average, module.average.steps = _below(tensors, "average/"), facts["average_steps"]
+        self.place.phase, self.place.epoch, self.place.batch = facts["place"]
+        self.step, self.finished = facts["step"], facts["finished"]
+        if self.finished:
             trainer.should_stop = True
+        else:
+            logger.info("going on at phase %d, epoch %d, batch %d of a run that was ended", *facts["place"])
+            self._open(trainer, module)
+        self.notes = facts["notes"]
 
 
 def shape(step: int, warmup: int, steps: int) -> float:
@@ -169,3 +366,11 @@ def shape(step: int, warmup: int, steps: int) -> float:
         return (step + 1) / (warmup + 1)
     share = (step - warmup) / max(1, steps - warmup)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def _copy(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -3,12 +3,13 @@
 One append-only table. Each entry carries the hash of the one before it, so that an edited, removed or reordered row
 breaks the chain (Haber & Stornetta 1991, section 5.1); the database itself refuses UPDATE and DELETE. It is also the
 write-ahead journal of the registry: an `intent` is written before anything moves, and a later entry (`done`, `undone`,
-`decision`) names it.
+`decision`) names it, once.
 """
 
 import datetime as dt
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,28 +63,43 @@ class Ledger:
     """The ledger behind a SQLAlchemy URL; the table is made on first use."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         try:
             self.engine = _engine(url)
-            metadata.create_all(self.engine)
         except (SQLAlchemyError, ImportError, OSError) as error:  # ImportError: the URL's driver is not installed
             raise _trouble(error, url) from error
-        self.url = url
+        self.make(metadata)
 
-    def append(self, kind: str, project: str, body: dict[str, Any]) -> Entry:
-        """Add one entry at the end; concurrent writers queue up behind each other."""
+    def make(self, tables: MetaData) -> None:
+        """Make those of the tables that are not there yet."""
+        try:
+            tables.create_all(self.engine)
+        except (SQLAlchemyError, OSError) as error:
+            raise _trouble(error, self.url) from error
+
+    @contextmanager
+    def writing(self, table: Table) -> Iterator[Connection]:
+        """A transaction that no other writer of the table comes between; they queue up behind each other."""
         try:
             with self.engine.begin() as connection:
                 if self.engine.dialect.name == "postgresql":  # SQLite takes its lock at BEGIN, see `_engine`
-                    connection.execute(text("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE"))
-                last = _last(connection)
-                number, previous = (last.number + 1, last.hash) if last else (1, GENESIS)
-                at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-                content = canonical_json(body)
-                hash_ = _hash(number, at, kind, project, content, previous)
-                row = {"number": number, "at": at, "kind": kind, "project": project}
-                connection.execute(entries.insert().values(**row, body=content, previous=previous, hash=hash_))
+                    connection.execute(text(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE"))
+                yield connection
         except SQLAlchemyError as error:
             raise _trouble(error, self.url) from error
+
+    def append(self, kind: str, project: str, body: dict[str, Any]) -> Entry:
+        """Add one entry at the end. An entry that names an intent closes it; RegistryTrouble when one did already."""
+        with self.writing(entries) as connection:
+            if "intent" in body:
+                _refuse_twice(connection, project, body["intent"])
+            last = _last(connection)
+            number, previous = (last.number + 1, last.hash) if last else (1, GENESIS)
+            at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+            content = canonical_json(body)
+            hash_ = _hash(number, at, kind, project, content, previous)
+            row = {"number": number, "at": at, "kind": kind, "project": project}
+            connection.execute(entries.insert().values(**row, body=content, previous=previous, hash=hash_))
         return Entry(number, at, kind, project, json.loads(content), previous, hash_)
 
     def read(self, project: str | None = None, kind: str | None = None) -> list[Entry]:
@@ -139,6 +155,16 @@ def _engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # take the write lock first, or two writers read the same end
 
     return engine
+
+
+def _refuse_twice(connection: Connection, project: str, intent: int) -> None:
+    later = select(entries).where(entries.c.project == project, entries.c.number > intent)
+    for entry in map(_entry, connection.execute(later)):
+        if entry.body.get("intent") == intent:
+            raise RegistryTrouble(
+                f"change {intent} of {project} was closed already, by entry {entry.number} ({entry.kind}): another "
+                "process took it for dead; `keel status` shows where things stand, then run the same command again"
+            )
 
 
 def _last(connection: Connection) -> Entry | None:

@@ -10,11 +10,16 @@ from prefect.cache_policies import NO_CACHE
 logger = logging.getLogger("tasks.lock_stages")
 
 
+def stages_of(project: str, pipeline: Path = Path("dvc.yaml")) -> list[str]:
+    """The stages of `pipeline` that write under runs/<project>/."""
+    stages = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"]
+    return [name for name, stage in stages.items() if f"out=runs/{project}/" in stage["cmd"]]
+
+
 @task(cache_policy=NO_CACHE)
 def lock_stages(project: str, pipeline: Path = Path("dvc.yaml")) -> None:
     """Commit to DVC those stages of `pipeline` that write under runs/<project>/ and have changed; may be none."""
-    stages = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"]
-    names = [name for name, stage in stages.items() if f"out=runs/{project}/" in stage["cmd"]]
+    names = stages_of(project, pipeline)
     if not names or not Path(".dvc").is_dir():
         return
     from dvc.repo import Repo

@@ -6,6 +6,7 @@ set to the labels in y_true and `zero_division=0`. A class that is absent from t
 recall of the class it was mistaken for. Where nothing is present the value is NaN.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -183,10 +184,16 @@ def _average(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Described:
-    """How a metric is written for people: its title, and whether it is a share, a difference of shares or a number."""
+    """How a metric is written for people: its title, and whether it is a share, a difference of shares or a number.
+
+    `better` says which way a bound on it can point, `lowest` and `highest` what values it can take at all.
+    """
 
     title: str
     unit: str
+    better: str = "at_least"
+    lowest: float = 0.0
+    highest: float = 1.0
 
 
 SHARE, DIFFERENCE, NUMBER = "share", "difference", "number"
@@ -201,8 +208,8 @@ REGISTRY = {
     "macro_roc_auc": Described("macro ROC-AUC", SHARE),
     "recall": Described("recall", SHARE),
     "precision": Described("precision", SHARE),
-    "ece": Described("expected calibration error", SHARE),
-    "brier": Described("Brier score", NUMBER),
-    "nll": Described("negative log-likelihood", NUMBER),
-    "accuracy_gain_over_scratch": Described("accuracy gain over training from scratch", DIFFERENCE),
+    "ece": Described("expected calibration error", SHARE, better="at_most"),
+    "brier": Described("Brier score", NUMBER, better="at_most", highest=2.0),
+    "nll": Described("negative log-likelihood", NUMBER, better="at_most", highest=math.inf),
+    "accuracy_gain_over_scratch": Described("accuracy gain over training from scratch", DIFFERENCE, lowest=-1.0),
 }

@@ -1,5 +1,6 @@
 """The knobs of params.yaml, one record for each stage; an unknown key or a wrong type is an error that names it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -60,13 +61,121 @@ class Phase(BaseModel):
     rate: float = Field(gt=0)
 
 
-class Augmentation(BaseModel):
-    """How far a training image may be moved, either way; 0 switches an ingredient off."""
+class Ingredient(BaseModel):
+    """How strong one ingredient of augmentation is at most, and on which share of the images it acts.
+
+    Written as a number it is the strength (the probability of what is either done or not), on every image.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    turn: float = Field(default=8, ge=0, le=180)  # degrees
-    shift: float = Field(default=0.05, ge=0, lt=1)  # share of the side
-    scale: float = Field(default=0.08, ge=0, lt=1)  # share of the size
+    strength: float = Field(ge=0)
+    probability: float = Field(default=1, ge=0, le=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        return {"strength": value} if isinstance(value, int | float) else value
+
+    @property
+    def acts(self) -> bool:
+        """Whether it does anything at all."""
+        return self.strength > 0 and self.probability > 0
+
+
+class Switch(Ingredient):
+    """An ingredient that is either done or not, with a probability."""
+
+    strength: float = Field(default=1, ge=1, le=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        return {"probability": value} if isinstance(value, int | float) else value
+
+
+class Augmentation(BaseModel):
+    """The policy of augmentation: named ingredients. Each image draws evenly from nothing to the strength, or from
+    minus to plus the strength where there are two ways; an ingredient that is not named is off. Pixels are 0 to 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    turn: Ingredient = Ingredient(strength=0)  # degrees, either way
+    shift: Ingredient = Ingredient(strength=0)  # share of the side, either way, across and down
+    scale: Ingredient = Ingredient(strength=0)  # share of the size, either way
+    shear: Ingredient = Ingredient(strength=0)  # degrees, either way
+    flip: Switch = Switch(probability=0)  # left and right change places
+    contrast: Ingredient = Ingredient(strength=0)  # factor about the image's mean: 1 minus to 1 plus this
+    brightness: Ingredient = Ingredient(strength=0)  # added to every pixel, either way
+    saturation: Ingredient = Ingredient(strength=0)  # factor on the distance from grey: 1 minus to 1 plus this
+    polarity: Switch = Switch(probability=0)  # light and dark change places
+    blur: Ingredient = Ingredient(strength=0)  # standard deviation, share of the side
+    noise: Ingredient = Ingredient(strength=0)  # standard deviation
+    erase: Ingredient = Ingredient(strength=0)  # share of the area under a rectangle
+
+    LIMITS: ClassVar[dict[str, float]] = {
+        **{"turn": 180, "shift": 1, "scale": 0.9, "shear": 60, "flip": 1, "contrast": 1, "brightness": 1},
+        **{"saturation": 1, "polarity": 1, "blur": 0.25, "noise": 1, "erase": 1},
+    }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: Any) -> Any:
+        unknown = sorted(set(values) - set(cls.model_fields)) if isinstance(values, dict) else []
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: no such ingredient; there are {', '.join(cls.model_fields)}")
+        return values
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> "Augmentation":
+        for name, most in self.LIMITS.items():
+            if self.ingredient(name).strength > most:
+                raise ValueError(f"{name}: strength {self.ingredient(name).strength:g} is more than {most:g}")
+        return self
+
+    def ingredient(self, name: str) -> Ingredient:
+        """The ingredient of that name."""
+        found: Ingredient = getattr(self, name)
+        return found
+
+    def is_switch(self, name: str) -> bool:
+        """Whether the ingredient has no strength of its own."""
+        return isinstance(self.ingredient(name), Switch)
+
+    def active(self) -> frozenset[str]:
+        """The names of the ingredients that do something."""
+        return frozenset(name for name in type(self).model_fields if self.ingredient(name).acts)
+
+    def only(self, name: str) -> "Augmentation":
+        """One ingredient alone, on every image."""
+        return Augmentation.model_validate({name: {**self.ingredient(name).model_dump(), "probability": 1}})
+
+    def within(self, names: Iterable[str]) -> "Augmentation":
+        """The named ingredients as they are, the others off."""
+        return Augmentation.model_validate({name: self.ingredient(name).model_dump() for name in names})
+
+    def without(self, name: str) -> "Augmentation":
+        """The policy with one ingredient off."""
+        return self.within(self.active() - {name})
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is done to an image at all."""
+        return any(self.model_dump().values())
+
+
+class TrainerParams(BaseModel):
+    """What reaches Lightning's Trainer (its own names and values), and how the work is laid out in memory."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    accelerator: str = "auto"
+    devices: int = Field(default=1, gt=0)  # above 1: as many processes, each with its share of every batch
+    strategy: str = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"  # auto: the faster, timed once a machine
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"  # auto: as precision
+    threads: int = Field(default=1, gt=0)  # of one process; the bytes of the result depend on it
+    memory_mb: int = Field(default=2048, gt=0)  # images and stored activations above this go to a mapped file
+    views: int = Field(default=4, ge=0)  # augmented views an image whose frozen work is stored; 0: nothing is stored
+    checkpoint_seconds: float = Field(default=20, ge=0)  # between checkpoints, from which a killed run goes on
 
 
 class FinetuneParams(Section):
@@ -82,12 +191,32 @@ class FinetuneParams(Section):
     layer_decay: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0)
     label_smoothing: float = Field(ge=0, lt=1)
-    warmup_steps: int = Field(ge=0)
-    patience: int = Field(gt=0)
+    warmup_steps: int = Field(ge=0)  # at the start of every phase
+    patience: int = Field(gt=0)  # epochs without a lower validation loss that end a phase
+    stop_level: float = Field(default=0, ge=0, lt=0.5)  # of the paired test that lets the next stages open; 0: no test
+    drop_path: float = Field(default=0, ge=0, lt=1)  # stochastic depth (Huang et al. 2016)
+    mixup: float = Field(default=0, ge=0)  # alpha of Zhang et al. 2018; 0 switches it off, as below
+    cutmix: float = Field(default=0, ge=0)  # alpha of Yun et al. 2019
+    l2_sp: float = Field(default=0, ge=0)  # strength of the pull to the pretrained weights (Li et al. 2018)
+    ema: float = Field(default=0, ge=0, lt=1)  # share of the moving average of the weights that a step keeps
     augmentation: Augmentation
-    threads: int = Field(default=1, gt=0)
-    accelerator: str = "auto"
-    devices: int = 1
+    trainer: TrainerParams = TrainerParams()
+
+
+class AuditParams(Section):
+    """What the audit of augmentation looks at, and how much harm it lets pass."""
+
+    section: ClassVar[str] = "audit_augmentation"
+    seed: int
+    max_images: int = Field(gt=0)  # of the training images, and of the validation images
+    views: int = Field(gt=0)  # augmented copies of each training image
+    phases: list[Phase] = Field(min_length=1)  # the short training with and without the policy
+    each: bool  # also train without each single ingredient
+    min_images: int = Field(gt=0)  # fewer say nothing: not assessable
+    min_reading: float = Field(gt=0, lt=1)  # accuracy of the reader of labels on real images
+    max_label_loss: float = Field(gt=0, lt=1)  # share of augmented images
+    max_accuracy_loss: float = Field(gt=0, lt=1)  # share of clean validation images
+    max_loss_increase: float = Field(gt=0)  # nats, mean over clean validation images
 
 
 class ChooseBackboneParams(Section):

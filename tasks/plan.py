@@ -49,6 +49,21 @@ class Criterion(BaseModel):
             raise ValueError(f"criterion '{self.name}' needs exactly one of at_least and at_most")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_met_and_missed(self) -> Self:
+        metric = REGISTRY[self.metric]
+        if self.direction != metric.better:
+            raise ValueError(
+                f"criterion '{self.name}': a bound on {self.metric} is an {metric.better}, not an {self.direction}, "
+                "which the worse models would meet"
+            )
+        span = f"{self.metric} goes from {metric.lowest:g} to {metric.highest:g}"
+        if not metric.lowest <= self.bound <= metric.highest:
+            raise ValueError(f"criterion '{self.name}': {self.direction} {self.bound:g} makes no sense, {span}")
+        if self.bound == (metric.lowest if metric.better == "at_least" else metric.highest):
+            raise ValueError(f"criterion '{self.name}': {self.direction} {self.bound:g} is met by any model, {span}")
+        return self
+
     @property
     def bound(self) -> float:
         """The number on which the decision turns."""
@@ -66,7 +81,10 @@ class Criterion(BaseModel):
 
 
 class Plan(BaseModel):
-    """All criteria, who answers for them, and until when. `level` is the confidence of the intervals it judges."""
+    """All criteria, who answers for them, and until when. `level` is the confidence of the intervals it judges.
+
+    `scaffold` marks the plan that a new project starts with: nobody has set its bounds yet, and every verdict says so.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     version: int = Field(ge=1)
@@ -74,6 +92,7 @@ class Plan(BaseModel):
     owner: Text
     review_by: dt.date
     level: float = Field(gt=0.5, lt=1)
+    scaffold: bool = False
     criteria: list[Criterion] = Field(min_length=1)
 
     @field_validator("criteria")

@@ -112,3 +112,22 @@ def training_curves(model: pd.DataFrame, scratch: pd.DataFrame) -> str:
         axes.legend(frameon=False, fontsize=8)
 
     return draw(8, 3, paint)
+
+
+def audit_losses(checks: Sequence[dict[str, Any]]) -> str:
+    """A row a check of the augmentation audit: what was lost as a share of what is allowed, with its interval."""
+
+    def paint(axes: Axes) -> None:
+        for place, check in enumerate(reversed(checks)):
+            colour = {"HARMFUL": BAD, "HARMLESS": GOOD}.get(check["outcome"], OTHER)
+            value, low, high = (100 * check["loss"][key] / check["bound"] for key in ("value", "low", "high"))
+            axes.plot([low, high], [place, place], color=colour, linewidth=3, alpha=0.5)
+            axes.plot(value, place, "o", color=colour, markersize=6)
+        axes.axvline(0, color=SOFT, linewidth=0.8)
+        axes.axvline(100, color=BAD, linewidth=1.2)
+        axes.set_yticks(range(len(checks)), [f"{c['ingredient']}: {c['question']}" for c in reversed(checks)])
+        axes.set_xlabel("lost, % of what is allowed (red line); left of 0 is a gain")
+        axes.grid(axis="x", color="#e3e8ed")
+        axes.set_axisbelow(True)
+
+    return draw(8, 0.9 + 0.3 * len(checks), paint)

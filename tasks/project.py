@@ -1,5 +1,6 @@
 """A project: everything that belongs to one data set, in one file, `governance/projects/<name>.yaml`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import BadInput
 
-NAME = r"^[a-z][a-z0-9-]*$"
+NAME = r"^[a-z][a-z0-9-]{0,59}$"  # it becomes a part of file names
 
 
 class Mirror(BaseModel):
@@ -41,6 +42,15 @@ class Project(BaseModel):
     params: dict[str, dict[str, Any]] = {}  # overrides of params.yaml, by section
 
 
+def check_name(name: str) -> None:
+    """Refuse what cannot name a project."""
+    if not re.fullmatch(NAME, name):
+        raise BadInput(
+            f"'{name[:80]}' cannot name a project; take small letters, digits and hyphens, a letter first, "
+            "no more than 60 in all"
+        )
+
+
 def load_project(path: Path) -> Project:
     """Read and check a project file; errors name the file and the key."""
     try:
@@ -50,7 +60,13 @@ def load_project(path: Path) -> Project:
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not valid YAML: {error}") from error
     try:
-        return Project.model_validate(document)
+        about = Project.model_validate(document)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
         raise BadInput(f"{path}: {problems}; the keys are {', '.join(Project.model_fields)}") from error
+    if about.name != path.stem:
+        raise BadInput(
+            f"{path} says name: {about.name}, so its models would be published as those of {about.name}; "
+            f"say name: {path.stem}, or rename the file to {about.name}.yaml"
+        )
+    return about

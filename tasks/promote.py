@@ -22,13 +22,18 @@ logger = logging.getLogger("tasks.promote")
 
 @task(cache_policy=NO_CACHE)
 def promote(registry: Registry, version: str, data: Path, manifest: Path, predictions: Path) -> None:
-    """Move the aliases, then score a few test images through the registry; any failure moves the aliases back."""
+    """Move the aliases, then score a few test images through the registry; any failure moves the aliases back.
+
+    A version that is champion already is asked all the same.
+    """
     with registry.alone():
         before = registry.aliases()
         if before["champion"] == version:
-            logger.info("version %s of %s is champion already", version, registry.project)
+            check_champion(registry, version, data, manifest, predictions)
+            logger.info("version %s of %s is champion already, and answers as judged", version, registry.project)
             return
-        with registry.change("promote", {"version": version}):
+        decision = int(registry.version_tags(version)["decision"])
+        with registry.change("promote", {"version": version, "decision": decision}):
             registry.set_aliases({"champion": version, "previous": before["champion"], "challenger": None})
             check_champion(registry, version, data, manifest, predictions)
     logger.info("version %s of %s is champion; previous is %s", version, registry.project, before["champion"] or "none")
@@ -44,6 +49,8 @@ def check_champion(registry: Registry, version: str, data: Path, manifest: Path,
         model = mlflow.pyfunc.load_model(f"models:/{registry.project}@champion")
     answer = model.predict(pd.DataFrame({"image": [(data / path).read_bytes() for path in table["path"]]}))
     columns = [c for c in judged.columns if c.startswith("prob_")]
+    if columns != [c for c in answer.columns if c.startswith("prob_")]:
+        raise RegistryTrouble(f"version {version} answers with other classes than were judged; it is not promoted")
     apart = float(np.abs(answer[columns].to_numpy() - judged[columns].to_numpy()).max())
     if not apart < 1e-4:
         raise RegistryTrouble(

@@ -16,20 +16,30 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
 from tasks.data_version import DataVersion
-from tasks.decision import decision_body, render_decision, write_decision
+from tasks.decision import decision_body, render_decision, what_was_done, write_decision
 from tasks.digests import sha256_file
 from tasks.ledger import Entry
 from tasks.registry import INTENT, Registry, trouble
 from tasks.verdict import Verdict, read_verdict
 
-EVIDENCE = ("check_data/contract.json", "split", "backbone", "predictions", "scratch_predictions", "report", "verdict")
+EVIDENCE = (
+    *("check_data/contract.json", "split", "backbone", "audit"),
+    *("predictions", "scratch_predictions", "report", "verdict"),
+)
 DATA_DOCS = Path("great_expectations/uncommitted/data_docs/labelled/index.html")
+# What decides a result; the records that a release itself writes are left out.
+DECIDES = ("tasks", "flows", "governance", "great_expectations", "params.yaml", "dvc.yaml", "constraints.txt")
+WRITTEN = (":(exclude)governance/decisions",)
+SHOWN = 5  # changed files that a record names
 logger = logging.getLogger("tasks.record")
 
 
 @task(cache_policy=NO_CACHE)
-def record(registry: Registry, run: Path, data: DataVersion, params: dict[str, Any]) -> Entry:
-    """Record the verdict under `run` (runs/<project>); the same verdict on the same data is recorded once."""
+def record(registry: Registry, run: Path, data: DataVersion, params: dict[str, Any], rules: dict[str, Path]) -> Entry:
+    """Record the verdict under `run` (runs/<project>); the same verdict on the same data twice running is one decision.
+
+    `rules` are the files that say how to train and judge, by name; their digests join the evidence.
+    """
     verdict = read_verdict(run / "verdict/verdict.json")
     evidence = {"verdict": sha256_file(run / "verdict/verdict.json"), "data": data.as_dict()}
     with registry.alone():
@@ -37,26 +47,41 @@ def record(registry: Registry, run: Path, data: DataVersion, params: dict[str, A
         if entry is None:
             with registry.change("record", {"verdict": verdict.overall}) as change:
                 run_id = log_run(registry, run, verdict, data, params, change.number)
-                body = _body(run, verdict, data)
+                body = _body(run, verdict, data, {name: sha256_file(file) for name, file in rules.items()})
                 entry = change.close("decision", {**body, "run": run_id, "recorded_for": evidence})
         else:
             logger.info("this verdict was recorded before, as decision %d", entry.number)
-    page = write_decision(entry)
-    _show(registry, entry, run)
+    page = publish(registry, entry, run)
     logger.info("decision %d: %s; record %s", entry.number, verdict.overall, page)
     return entry
 
 
+@task(cache_policy=NO_CACHE)
+def record_outcome(registry: Registry, decision: Entry, run: Path) -> None:
+    """Write into the record what followed from the decision."""
+    publish(registry, decision, run)
+
+
+def publish(registry: Registry, decision: Entry, run: Path) -> Path:
+    """Write the record as it stands, and show it where Prefect's users look."""
+    done = what_was_done(decision, registry.ledger.read(registry.project))
+    page = write_decision(decision, done)
+    _show(registry, render_decision(decision, done), run)
+    return page
+
+
 def _recorded(registry: Registry, evidence: dict[str, Any]) -> Entry | None:
+    """The project's last decision when it is this one; an older one was overtaken, and deciding so again is news."""
     decisions = registry.ledger.read(registry.project, "decision")
-    return next((e for e in reversed(decisions) if e.body["recorded_for"] == evidence), None)
+    return decisions[-1] if decisions and decisions[-1].body["recorded_for"] == evidence else None
 
 
-def _body(run: Path, verdict: Verdict, data: DataVersion) -> dict[str, Any]:
+def _body(run: Path, verdict: Verdict, data: DataVersion, rules: dict[str, str]) -> dict[str, Any]:
     model = json.loads((run / "model/model.json").read_text(encoding="utf-8"))
     passport = json.loads((run / "backbone/passport.json").read_text(encoding="utf-8"))
     about = {**data.as_dict(), "sentence": data.sentence()}
-    return decision_body(verdict, about, model, passport, git_state())
+    body = decision_body(verdict, rules, about, model, passport, git_state())
+    return {**body, "evidence": {**body["evidence"], "audit": sha256_file(run / "audit/audit.json")}}
 
 
 def log_run(
@@ -85,7 +110,8 @@ def log_run(
             source = from_pandas(manifest, source=data.path, name=registry.project, targets="label")
             source._digest = data.digest[:36]
             mlflow.log_input(source, context="training", tags={"data_version": data.digest})
-            mlflow.log_artifact(str(run / "card/card.html"))
+            for page in ("card/card.html", "audit/audit.html"):
+                mlflow.log_artifact(str(run / page))
             for name in EVIDENCE:
                 log = mlflow.log_artifacts if (run / name).is_dir() else mlflow.log_artifact
                 log(str(run / name), f"evidence/{Path(name).parts[0]}")
@@ -114,13 +140,15 @@ def flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def git_state() -> dict[str, str]:
-    """The commit that is checked out, and whether the work tree differs from it."""
+    """The commit that is checked out, and the files that decide a result and are not as committed there."""
     try:
         commit = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "tasks", "flows", "governance/plan.yaml")
+        lines = _git("status", "--porcelain", "--untracked-files=all", "--", *DECIDES, *WRITTEN).splitlines()
     except (OSError, subprocess.CalledProcessError):
         return {"commit": "not a git checkout", "changed": "unknown"}
-    return {"commit": commit, "changed": "yes" if changed else "no"}
+    changed = [line.split(maxsplit=1)[1] for line in lines]
+    more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+    return {"commit": commit, "changed": ", ".join(changed[:SHOWN]) + more if changed else "none"}
 
 
 def _git(*arguments: str) -> str:
@@ -128,11 +156,12 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _show(registry: Registry, entry: Entry, run: Path) -> None:
+def _show(registry: Registry, page: str, run: Path) -> None:
     """The same record where Prefect's users look."""
     if FlowRunContext.get() is None:
         return
-    create_markdown_artifact(render_decision(entry), key=f"{registry.project}-decision", description="Verdict")
-    for name, page in (("card", run / "card/card.html"), ("data-docs", DATA_DOCS)):
-        if page.is_file():
-            create_link_artifact(page.absolute().as_uri(), name, key=f"{registry.project}-{name}")
+    create_markdown_artifact(page, key=f"{registry.project}-decision", description="Verdict")
+    pages = {"card": run / "card/card.html", "audit": run / "audit/audit.html", "data-docs": DATA_DOCS}
+    for name, file in pages.items():
+        if file.is_file():
+            create_link_artifact(file.absolute().as_uri(), name, key=f"{registry.project}-{name}")

@@ -1,4 +1,9 @@
-"""Register a judged model: a version in MLflow's registry that any stock client can load, with the alias challenger."""
+"""Register a judged model: a version in MLflow's registry that any stock client can load, with the alias challenger.
+
+A version is a model folder, every file of it: the same weights with other class names or another temperature are
+another model. The version's tags name the newest decision on it; `release.json`, logged beside the model, names the one
+it was registered by, with the digests of data and plan, which training cannot know: a new plan must not retrain.
+"""
 
 import json
 import logging
@@ -14,9 +19,10 @@ from mlflow.types import ColSpec, DataType, Schema
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.digests import TASKS, modules_behind, sha256_file
+from tasks.digests import TASKS, modules_behind, sha256_file, sha256_text
 from tasks.registry import INTENT, Registry, trouble
-from tasks.scorer import FACTS, WEIGHTS
+from tasks.scorer import FACTS
+from tasks.stage import STAMP
 
 SERVING = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "timm", "torch", "torchvision")
 logger = logging.getLogger("tasks.register")
@@ -24,15 +30,20 @@ logger = logging.getLogger("tasks.register")
 
 @task(cache_policy=NO_CACHE)
 def register(registry: Registry, model: Path, run_id: str, tags: dict[str, str]) -> str:
-    """Register the model folder under the MLflow run and return the version; the same weights are registered once."""
-    digest = sha256_file(model / WEIGHTS)
+    """Register the model folder under the MLflow run and return the version; the same model is registered once.
+
+    `tags` are what the version says of the decision: `decision` (its number), `verdict`, `data_version` and so on.
+    """
+    digest = identity(model)
+    about = {"model_digest": digest, "decision": int(tags["decision"])}
     with registry.alone():
         known = registry.version_of(digest)
         if known is not None:
-            logger.info("these weights are registered already, as version %s of %s", known, registry.project)
+            logger.info("this model is registered already, as version %s of %s", known, registry.project)
+            _tie(registry, known, tags, about)
             return known
-        with registry.change("register", {"run": run_id, "model_digest": digest}) as change, trouble(registry.chosen):
-            logged = _log(model, run_id)
+        with registry.change("register", {"run": run_id, **about}) as change, trouble(registry.chosen):
+            logged = _log(model, run_id, {"project": registry.project, "model_digest": digest, **tags})
             _create_name(registry)
             created = registry.client.create_model_version(
                 registry.project,
@@ -41,20 +52,39 @@ def register(registry: Registry, model: Path, run_id: str, tags: dict[str, str])
                 tags={**tags, "model_digest": digest, INTENT: str(change.number)},
             )
             registry.set_aliases({**registry.aliases(), "challenger": str(created.version)})
+            change.close("done", {"action": "register", "version": str(created.version)})
     logger.info("registered version %s of %s as challenger", created.version, registry.project)
     return str(created.version)
 
 
-def _log(model: Path, run_id: str) -> Any:
+def identity(model: Path) -> str:
+    """What tells one model from another: the names and digests of its folder's files, but for how it was made."""
+    files = sorted(p for p in model.rglob("*") if p.is_file() and p.name != STAMP)
+    return sha256_text("\n".join(f"{sha256_file(p)}  {p.relative_to(model).as_posix()}" for p in files))
+
+
+def _tie(registry: Registry, version: str, tags: dict[str, str], about: dict[str, Any]) -> None:
+    """Let a version that was registered before name the newest decision on it."""
+    before = registry.version_tags(version)
+    if all(before.get(key) == value for key, value in tags.items()):
+        return
+    old = {key: before.get(key, "") for key in tags}
+    with registry.change("confirm", {"version": version, "tags_before": old, **about}):
+        registry.tag(version, tags)
+
+
+def _log(model: Path, run_id: str, release: dict[str, str]) -> Any:
     facts = json.loads((model / FACTS).read_text(encoding="utf-8"))
     names = [f"prob_{label}" for label in facts["classes"]]
     outputs = Schema([ColSpec(DataType.string, "label"), *(ColSpec(DataType.double, name) for name in names)])
     signature = ModelSignature(Schema([ColSpec(DataType.binary, "image")]), outputs)
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        page = Path(folder, "release.json")
+        page.write_text(json.dumps(release, indent=1) + "\n", encoding="utf-8")
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(TASKS / "served_model.py"),
-            artifacts={"model": str(model)},
+            artifacts={"model": str(model), "release": str(page)},
             code_paths=[str(_copy_code(Path(folder)))],
             signature=signature,
             pip_requirements=[f"{name}=={installed(name)}" for name in SERVING],

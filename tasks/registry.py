@@ -2,7 +2,9 @@
 
 MLflow's aliases are what serving reads; the ledger is the truth about what was decided. A change is: intent in the
 ledger -> change -> check -> `done` in the ledger. A change that fails is undone at once; one that was killed is undone
-by `repair` at the next start. Either way the registry shows exactly the old or the new state.
+by `repair` at the next start. Either way the registry shows exactly the old or the new state. One process at a time
+moves a project, on all machines that share the ledger (tasks/lease.py): what is open when it begins was left by a dead
+one.
 """
 
 import logging
@@ -13,13 +15,14 @@ from typing import Any
 
 import mlflow
 import requests
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from tasks.errors import RegistryTrouble
+from tasks.errors import Busy, RegistryTrouble
+from tasks.lease import Lease, hold
 from tasks.ledger import Entry, Ledger
 from tasks.settings import Settings, without_password
 
@@ -43,7 +46,8 @@ class Change:
         return self.intent.number
 
     def close(self, kind: str, body: dict[str, Any]) -> Entry:
-        """Write the entry that makes the change final."""
+        """Write the entry that makes the change final; it fails when another process has taken over."""
+        self.registry.check_hold()
         self.closing = self.registry.ledger.append(kind, self.registry.project, {**body, "intent": self.number})
         return self.closing
 
@@ -53,7 +57,7 @@ class Registry:
 
     def __init__(self, project: str, chosen: Settings) -> None:
         self.project, self.chosen = project, chosen
-        self.lock = FileLock(chosen.state / f"{project}.registry.lock")
+        self.lease: Lease | None = None
         with trouble(chosen), FileLock(chosen.state / "first-use.lock"):  # MLflow's first migration is not safe twice
             mlflow.set_tracking_uri(chosen.tracking_uri)
             self.client = MlflowClient(chosen.tracking_uri)
@@ -65,6 +69,11 @@ class Registry:
         name = f"keel/{self.project}"
         with trouble(self.chosen):
             found = self.client.get_experiment_by_name(name)
+            if found and found.lifecycle_stage == "deleted":
+                raise RegistryTrouble(
+                    f"the experiment {name} was deleted in MLflow at {without_password(self.chosen.tracking_uri)}; "
+                    f"`mlflow experiments restore --experiment-id {found.experiment_id}` brings it back"
+                )
             if found:
                 return str(found.experiment_id)
             place = f"{self.chosen.artifacts}/{self.project}" if self.chosen.artifacts else None
@@ -83,6 +92,7 @@ class Registry:
 
     def set_aliases(self, wanted: Aliases) -> None:
         """Move the aliases; `champion` is never absent in between when it exists before and after."""
+        self.check_hold()
         now = self.aliases()
         with trouble(self.chosen):
             for alias in ("previous", "champion", "challenger"):
@@ -98,8 +108,15 @@ class Registry:
         with trouble(self.chosen):
             return dict(self.client.get_model_version(self.project, version).tags)
 
+    def tag(self, version: str, tags: dict[str, str]) -> None:
+        """Set tags of a registered version."""
+        self.check_hold()
+        with trouble(self.chosen):
+            for key, value in tags.items():
+                self.client.set_model_version_tag(self.project, version, key, value)
+
     def version_of(self, model_digest: str) -> str | None:
-        """The newest registered version with these weights, if any."""
+        """The newest registered version of the model whose folder has this digest, if any."""
         with trouble(self.chosen):
             found = self.client.search_model_versions(f"name='{self.project}' and tags.model_digest='{model_digest}'")
         return str(max((int(v.version) for v in found), default=0)) if found else None
@@ -115,34 +132,37 @@ class Registry:
             if change.closing is None:
                 change.close("done", {"action": action})
         except BaseException as error:
-            if change.closing is None:
+            if change.closing is None and intent in self.ledger.open_intents(self.project):
                 logger.warning("%s failed, putting the registry back", action)
                 self._undo(intent, f"{type(error).__name__}: {error}"[:500])
             raise
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the project's lock: one mover at a time. Repairs what a killed one left."""
-        try:
-            with self.lock.acquire(timeout=60):
+    def alone(self, wait: float = 60) -> Iterator[None]:
+        """Hold the project's lease: one mover at a time. Repairs what a killed one left."""
+        with hold(self.ledger, f"{self.project}.registry", self.chosen.state, wait) as lease:
+            self.lease = lease
+            try:
                 self.repair()
                 yield
-        except Timeout as error:
-            raise RegistryTrouble(
-                f"another process has held {self.lock.lock_file} for a minute: a release of {self.project} is moving"
-            ) from error
+            finally:
+                self.lease = None
+
+    def check_hold(self) -> None:
+        """Busy when the lease was lost, to be asked before each move."""
+        if self.lease:
+            self.lease.renew()
 
     def repair_if_free(self) -> bool:
         """Repair unless a living process is in the middle of a change; say whether one is."""
         try:
-            with self.lock.acquire(timeout=0):
-                self.repair()
-        except Timeout:
+            with self.alone(wait=0):
+                return True
+        except Busy:
             return False
-        return True
 
     def repair(self) -> list[Entry]:
-        """Undo every change that was begun and never finished, newest first. Call it under the lock."""
+        """Undo every change that was begun and never finished, newest first. Call it under the lease."""
         left = self.ledger.open_intents(self.project)
         for intent in left:
             logger.warning("a %s begun at %s was never finished: putting it back", intent.body["action"], intent.at)
@@ -151,6 +171,8 @@ class Registry:
 
     def _undo(self, intent: Entry, why: str) -> None:
         self.set_aliases(intent.body["before"])
+        if "tags_before" in intent.body:
+            self.tag(intent.body["version"], intent.body["tags_before"])
         with trouble(self.chosen):
             for version in self.client.search_model_versions(f"name='{self.project}'"):
                 if version.tags.get(INTENT) == str(intent.number):

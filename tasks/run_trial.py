@@ -44,7 +44,6 @@ from tasks.trials import (
 )
 from tasks.weights import create_backbone
 
-CHATTY = ("tasks.finetune", "tasks.learner", "tasks.pixels")
 Part = tuple[pd.DataFrame, torch.Tensor]  # rows of the manifest, their pixels
 
 
@@ -100,7 +99,8 @@ def fit(trial: Trial, rate: float, ground: Ground) -> Trained:
         **{name: (parts[name][1], targets(parts[name][0], classes)) for name in ("validation", "calibration")},
     }
     weights = ground.backbone / WEIGHTS if trial.recipe.pretrained else None
-    return train(passport, weights, rate, trial.recipe.phases, params, tensors, len(classes))
+    groups = parts["validation"][0]["group"].tolist()  # for the test that ends the unfreezing
+    return train(passport, weights, rate, trial.recipe.phases, params, tensors, len(classes), groups)
 
 
 def measure(net: nn.Module, trial: Trial, ground: Ground) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -212,13 +212,12 @@ def targets(rows: pd.DataFrame, classes: list[str]) -> torch.Tensor:
 @contextmanager
 def working_quietly() -> Iterator[None]:
     """One thread, so that trials side by side do not fight for cores; and a line a trial, not a line a phase."""
-    threads, levels = torch.get_num_threads(), {name: logging.getLogger(name).level for name in CHATTY}
+    chatty = logging.getLogger("tasks")
+    threads, level = torch.get_num_threads(), chatty.level
     torch.set_num_threads(1)
-    for name in CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    chatty.setLevel(logging.WARNING)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        chatty.setLevel(level)

@@ -1,25 +1,35 @@
-"""A first project file for a new image folder, written from what its metadata.csv holds, for a person to correct."""
+"""A first project file and plan for a new image folder, written from what it holds, for a person to correct."""
 
-import csv
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import yaml
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, DataRejected
 from tasks.folders import read_folder
-from tasks.project import NAME, Project, load_project
+from tasks.mirror import mirrored
+from tasks.plan import load_plan
+from tasks.project import NAME, Mirror, Project, load_project
 
 PROJECTS = Path("governance/projects")
-DEFAULT_PLAN = Path("governance/plan.yaml")
+PLANS = Path("governance/plans")
+SCAFFOLD = Path("governance/plan.scaffold.yaml")
 GROUPS = ("subject", "subject_id", "patient", "patient_id", "person", "group")
 MIRRORS = ("device", "scanner", "camera", "site")
-NOT_SLICES = {"file_name", "label", "captured_at", "source", "consent", "licence", "split", *GROUPS}
+NOT_SLICES = {"path", "label", "captured_at", "source", "consent", "licence", "split", *GROUPS}
 MOST_VALUES = 12  # a column with more values than this is no slice
+LEAST_GROUPS = 4  # of each class outside the mirror, one for each split
 HEADER = """\
 # Written from the folder's metadata.csv at the first release; correct it where it guessed wrong.
 # Every key is described in tasks/project.py. Overrides of params.yaml go under `params:`.
+"""
+PLAN_HEADER = """\
+# A scaffold: its bounds suit no use case in particular. Set them for yours, with reasons, use case and owner; then
+# remove `scaffold: true`. Until then every verdict and model card says that nobody has.
 """
 logger = logging.getLogger("tasks.scaffold")
 
@@ -46,56 +56,69 @@ def project_for(name: str, data: Path | None) -> Project:
         raise BadInput(f"--data {data} is not a folder")
     if not re.fullmatch(NAME, name):
         raise BadInput(f"'{name}' cannot name a project; take small letters, digits and hyphens, a letter first")
-    read_folder(data)  # what cannot be read at all leaves no project file behind
-    document = guess(name, data)
+    images = read_folder(data)  # what cannot be read at all leaves no project file behind
+    document = guess(name, data, images)
+    write_plan(PLANS / f"{name}.yaml", document["slices"])
     text = HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     file.write_text(text, encoding="utf-8")
-    logger.info("wrote %s from what %s holds", file, data)
+    logger.info("wrote %s and its plan, %s, from what %s holds: look at both", file, document["plan"], data)
     return load_project(file)
 
 
-def guess(name: str, data: Path) -> dict[str, object]:
+def guess(name: str, data: Path, images: pd.DataFrame) -> dict[str, Any]:
     """What the columns suggest: a group that must not be split, slices, and a mirror of deployment."""
-    columns = read_columns(data / "metadata.csv")
-    slices = [c for c, values in columns.items() if c not in NOT_SLICES and 2 <= len(set(values)) <= MOST_VALUES]
+    columns = [c for c in images if c not in NOT_SLICES and not set(c) & set("/=")]  # those two spell a slice's name
+    slices = [c for c in columns if 2 <= images[c].nunique() <= MOST_VALUES]
+    group = next((g for g in GROUPS if g in images), None)
     here = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data  # true on other machines too
-    document: dict[str, object] = {"name": name, "data": str(here), "plan": str(DEFAULT_PLAN)}
-    document["group"] = next((g for g in GROUPS if g in columns), None)
-    document["slices"] = slices
-    mirror = guess_mirror(columns)
-    if mirror:
-        document["mirror"] = mirror
-    document["not_applicable"] = not_applicable(mirror is not None)
-    return document
+    document: dict[str, Any] = {"name": name, "data": str(here), "plan": str(PLANS / f"{name}.yaml")}
+    document |= {"group": group, "slices": slices}
+    tried = list(candidates(images))
+    mirror = next((m for m in tried if can_mirror(m, images, group)), None)
+    if mirror is not None:
+        return document | {"mirror": mirror.model_dump(exclude_defaults=True)}
+    return document | {"not_applicable": without_mirror(tried)}
 
 
-def guess_mirror(columns: dict[str, list[str]]) -> dict[str, object] | None:
-    """The rarest device or site when there are two or more; else the newest fifth when capture spans days."""
-    for column in MIRRORS:
-        values = columns.get(column, [])
-        if len(set(values)) >= 2:
-            return {"column": column, "values": [min(sorted(set(values)), key=values.count)]}
-    if len({at[:10] for at in columns.get("captured_at", []) if at}) >= 2:
-        return {"latest": 0.2}
-    return None
+def candidates(images: pd.DataFrame) -> Iterator[Mirror]:
+    """Devices and sites but the commonest, the rarest first; then the newest fifth, when capture spans days."""
+    for column in (c for c in MIRRORS if c in images):
+        counts = images[column][images[column] != ""].value_counts()
+        rarest_first = sorted(counts.index, key=lambda value: (counts[value], value))
+        yield from (Mirror(column=column, values=[value]) for value in rarest_first[:-1])
+    if "captured_at" in images and images["captured_at"].str[:10].nunique() >= 2:
+        yield Mirror(latest=0.2)
 
 
-def not_applicable(has_mirror: bool) -> dict[str, str]:
-    """Criteria of the default plan that this data cannot answer, each with the reason that the verdict repeats."""
-    plan = yaml.safe_load(DEFAULT_PLAN.read_text(encoding="utf-8"))
-    reasons = {}
-    for criterion in plan["criteria"]:
-        if criterion["slice"].startswith("mirror/"):
-            reasons[criterion["name"]] = f"this data has no column {criterion['slice'].split('/')[1].split('=')[0]}"
-        elif criterion["slice"] == "mirror" and not has_mirror:
-            reasons[criterion["name"]] = "this data shows no second device, site or day to mirror deployment with"
-    return reasons
+def can_mirror(mirror: Mirror, images: pd.DataFrame, group: str | None) -> bool:
+    """Whether the mirror keeps each group whole and leaves enough of every class outside to learn and to judge."""
+    whole = images[group] if group else images["path"]
+    try:
+        found = mirrored(images, whole, Project(name="new", data=Path(), group=group, mirror=mirror))
+    except DataRejected:
+        return False
+    outside = whole[~found].groupby(images["label"]).nunique().reindex(images["label"].unique(), fill_value=0)
+    return bool(found.any() and (outside >= LEAST_GROUPS).all())
 
 
-def read_columns(path: Path) -> dict[str, list[str]]:
-    """The columns of a metadata.csv; nothing when the folder has none."""
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [row.get(name) or "" for row in rows] for name in (rows[0] if rows else {})}
+def without_mirror(tried: list[Mirror]) -> dict[str, str]:
+    """Criteria of a new plan that need a mirror, each with the reason that the verdict repeats."""
+    names = " and ".join(dict.fromkeys(m.column or "captured_at" for m in tried))
+    reason = "this data shows no second device, site or day to mirror the place of deployment with"
+    if tried:
+        reason = f"{names} cannot mirror it: a group would be split, a date is unclear, or a class has too little left"
+    return {c.name: reason for c in load_plan(SCAFFOLD).criteria if c.slice.startswith("mirror")}
+
+
+def write_plan(file: Path, slices: list[str]) -> None:
+    """The project's own plan, from the scaffold; one that is there already is left as it is."""
+    if file.exists():
+        return
+    plan = yaml.safe_load(SCAFFOLD.read_text(encoding="utf-8"))
+    *criteria, of_column = plan["criteria"]
+    for column in slices:
+        named = {"name": f"accuracy-by-{column}", "slice": f"test/{column}=*"}
+        criteria.append(of_column | named)
+    text = yaml.safe_dump(plan | {"criteria": criteria}, sort_keys=False, allow_unicode=True, width=118)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(PLAN_HEADER + text, encoding="utf-8")

@@ -28,10 +28,14 @@ def to_pixels(image: Image.Image, size: int) -> np.ndarray:
 
 def normalise(pixels: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
     """uint8 (N, 3, S, S) -> float32 of the same shape, in the backbone's units, channels last in memory."""
-    shape = (1, 3, 1, 1)
-    centre = torch.tensor(mean, device=pixels.device).view(shape) * 255
-    spread = torch.tensor(std, device=pixels.device).view(shape) * 255
-    return ((pixels.float() - centre) / spread).contiguous(memory_format=torch.channels_last)
+    return standardise(pixels.float().div_(255), mean, std).contiguous(memory_format=torch.channels_last)
+
+
+def standardise(images: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
+    """float (N, 3, S, S) of 0 to 1 -> the same in the backbone's units."""
+    centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
+    spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
+    return (images - centre) / spread
 
 
 class Scorer:

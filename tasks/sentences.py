@@ -6,6 +6,7 @@ from tasks.plan import Criterion
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, Judgement
 
 MOST_DECIMALS = 6
+SCAFFOLD = "the plan is a scaffold, whose bounds its owner has yet to set"
 
 
 def describe_place(metric: str, place: str) -> str:
@@ -49,8 +50,8 @@ def describe_settling(outcome: str, finding: Finding, criterion: Criterion, more
     )
 
 
-def describe_overall(overall: str, judgements: list[Judgement]) -> str:
-    """One sentence for the whole verdict; warnings are named beside it."""
+def describe_overall(overall: str, judgements: list[Judgement], scaffold: bool) -> str:
+    """One sentence for the whole verdict; warnings are named beside it, and that nobody has set the bounds yet."""
     blocking = [j for j in judgements if j.severity == "block" and j.outcome != NOT_APPLICABLE]
     warned = [j for j in judgements if j.severity == "warn" and j.outcome in (FAIL, INCONCLUSIVE)]
     decisive = [j for j in blocking if j.outcome == overall]
@@ -61,7 +62,8 @@ def describe_overall(overall: str, judgements: list[Judgement]) -> str:
     else:
         verb = "failed" if overall == FAIL else "left open"
         text = f"{len(decisive)} of {_count(len(blocking), 'blocking judgement')} {verb}: {_places(decisive)}"
-    return f"{overall}: {text}" + (f"; {_count(len(warned), 'warning')}: {_places(warned)}" if warned else "")
+    text += f"; {_count(len(warned), 'warning')}: {_places(warned)}" if warned else ""
+    return f"{overall}: {text}" + (f"; {SCAFFOLD}" if scaffold else "")
 
 
 def _places(judgements: list[Judgement]) -> str:

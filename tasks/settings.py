@@ -48,13 +48,13 @@ def find_root(start: Path) -> Path:
 
 
 def settings() -> Settings:
-    """What the environment asks for, with the local defaults."""
-    state = Path(os.environ.get("KEEL_STATE", "state")).absolute()
+    """What the environment asks for, with the local defaults; a variable that is set to nothing asks for nothing."""
+    state = Path(os.environ.get("KEEL_STATE") or "state").absolute()
     given = os.environ.get("MLFLOW_TRACKING_URI")
     return Settings(
         state=state,
         tracking_uri=given or f"sqlite:///{state}/mlflow.db",
-        ledger_url=os.environ.get("KEEL_LEDGER_URL", f"sqlite:///{state}/ledger.db"),
+        ledger_url=os.environ.get("KEEL_LEDGER_URL") or f"sqlite:///{state}/ledger.db",
         artifacts=None if given and not given.startswith("sqlite") else (state / "mlartifacts").as_uri(),
     )
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.contracts import raise_if_rejected, run_contract
+from tasks.contracts import CONTEXT, raise_if_rejected, run_contract
 from tasks.digests import sha256_text
-from tasks.errors import BadInput, DataRejected
+from tasks.errors import BadInput
+from tasks.mirror import mirrored
 from tasks.params import SplitParams
 from tasks.project import Mirror, Project, load_project
-from tasks.stage import stage
+from tasks.stage import project_keys, stage
 
 SPLITS = ("train", "validation", "calibration", "test")
 MIRROR = "mirror"
@@ -25,14 +26,15 @@ logger = logging.getLogger("tasks.split")
 
 
 @stage
-def split(images: Path, project: Path, params: SplitParams, out: Path) -> None:
+@project_keys("group", "unit", "split", "slices", "mirror")
+def split(images: Path, project: Path, params: SplitParams, out: Path, contracts: Path = CONTEXT) -> None:
     """Write manifest.parquet; raise DataRejected when the split contract fails."""
     about = load_project(project)
     manifest = make_manifest(pd.read_parquet(images / "images.parquet"), about, params)
     counts = manifest["split"].value_counts().to_dict()
     logger.info("split into %s", ", ".join(f"{name} {count}" for name, count in counts.items()))
     given = {"splits": [*SPLITS, MIRROR], "min_groups_per_split": params.min_groups if about.group else 1}
-    raise_if_rejected(run_contract("split", manifest, given))
+    raise_if_rejected(run_contract("split", manifest, given, contracts))
     manifest.to_parquet(out / "manifest.parquet", index=False)
 
 
@@ -66,38 +68,12 @@ def _columns_named(project: Project) -> list[tuple[str, str]]:
 def _assign(images: pd.DataFrame, manifest: pd.DataFrame, project: Project, params: SplitParams) -> pd.Series:
     if project.split:
         return images[project.split].astype(str)
-    mirrored = _mirrored(images, manifest["group"], project)
-    _refuse_straddling(manifest["group"], mirrored, project)
+    apart = mirrored(images, manifest["group"], project)
     shares = np.array([params.train, params.validation, params.calibration, params.test])
     if abs(shares.sum() - 1) > 1e-9:
         raise BadInput(f"params.yaml, section split: the shares add up to {shares.sum():g}; they must add up to 1")
-    dealt = deal(manifest.loc[~mirrored, ["group", "label"]], shares, params.seed)
-    return manifest["group"].map(dealt).mask(mirrored, MIRROR)
-
-
-def _mirrored(images: pd.DataFrame, group: pd.Series, project: Project) -> pd.Series:
-    mirror = project.mirror
-    if mirror is None:
-        return pd.Series(False, index=images.index)
-    if mirror.latest:
-        newest = images["captured_at"].groupby(group).transform("max")
-        return newest.rank(method="min", pct=True) > 1 - mirror.latest
-    found = images[mirror.column].astype(str).isin(mirror.values)
-    if not found.any():
-        raise BadInput(
-            f"project {project.name}: no image has {mirror.column} in {mirror.values}; "
-            f"the column holds {sorted(images[mirror.column].astype(str).unique())[:10]}"
-        )
-    return found
-
-
-def _refuse_straddling(group: pd.Series, mirrored: pd.Series, project: Project) -> None:
-    both = sorted(set(group[mirrored]) & set(group[~mirrored]))
-    if both:
-        raise DataRejected(
-            f"{len(both)} values of '{project.group}' lie in the mirror and outside it, the first is {both[0]}; "
-            f"choose a mirror that keeps each whole, or correct the column, in the project file of {project.name}"
-        )
+    dealt = deal(manifest.loc[~apart, ["group", "label"]], shares, params.seed)
+    return manifest["group"].map(dealt).mask(apart, MIRROR)
 
 
 def deal(rows: pd.DataFrame, shares: np.ndarray, seed: int) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What a person asks about a project: where it stands, and a decision or a version in full."""
 
-from tasks.decision import render_decision
+from tasks.decision import render_decision, what_was_done
 from tasks.errors import BadInput, KeelError
 from tasks.ledger import Entry
 from tasks.project import Project
@@ -26,7 +26,7 @@ def status_lines(registry: Registry, about: Project) -> list[str]:
 def in_full(registry: Registry, what: str) -> str:
     """A decision record (`last` or its number) or a registered version (`v3` or an alias), as Markdown."""
     if what == "last" or what.isdigit():
-        return render_decision(_decision(registry, what))
+        return _in_full(registry, _decision(registry, what))
     aliases = registry.aliases()
     version = aliases[what] if what in aliases else what.removeprefix("v")
     if version is None or not version.isdigit():
@@ -36,7 +36,11 @@ def in_full(registry: Registry, what: str) -> str:
     names = [alias for alias, number in aliases.items() if number == version]
     lines = [f"# {registry.project} version {version} ({', '.join(names) or 'no alias'})", ""]
     lines += [f"* {key}: {value}" for key, value in sorted(tags.items())]
-    return "\n".join([*lines, "", render_decision(_decision(registry, tags["decision"]))])
+    return "\n".join([*lines, "", _in_full(registry, _decision(registry, tags["decision"]))])
+
+
+def _in_full(registry: Registry, decision: Entry) -> str:
+    return render_decision(decision, what_was_done(decision, registry.ledger.read(registry.project)))
 
 
 def _decision(registry: Registry, what: str) -> Entry:

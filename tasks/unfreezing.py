@@ -14,9 +14,13 @@ import torch
 from timm.models._manipulate import group_with_matcher
 from torch import nn
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, KeelError
 
 Open = Literal["head", "all"] | int
+
+
+class FrozenMoved(KeelError):
+    """A tensor that a phase holds frozen changed during it, or a frozen module was about to let it change."""
 
 
 def stage_groups(net: nn.Module) -> list[list[str]]:
@@ -50,28 +54,47 @@ def set_open(net: nn.Module, opened: set[str]) -> None:
         parameter.requires_grad_(name in opened)
     net.train()
     for prefix, module in net.named_modules():
-        names = [f"{prefix}.{n}" if prefix else n for n, _ in _tensors(module)]
-        if names and not opened.intersection(names):
+        if prefix and _is_frozen(prefix, module, opened):
             module.eval()
 
 
-def frozen_digest(net: nn.Module, opened: set[str]) -> str:
-    """The sha256 over the bytes of every parameter and buffer that is not open."""
-    digest = hashlib.sha256()
-    for name, tensor in _tensors(net):
-        if name not in opened:
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def frozen_tensors(net: nn.Module, opened: set[str]) -> dict[str, str]:
+    """The sha256 of the bytes of every parameter and buffer that is not open, by name."""
+    return {name: _sha256(tensor) for name, tensor in _tensors(net) if name not in opened}
+
+
+def check_frozen(net: nn.Module, opened: set[str], before: dict[str, str], phase: str) -> None:
+    """Raise FrozenMoved, by name, when a frozen tensor is not what it was or a frozen module is in train mode."""
+    moved = [name for name, digest in frozen_tensors(net, opened).items() if before.get(name) != digest]
+    awake = [n for n, m in net.named_modules() if n and m.training and _is_frozen(n, m, opened)]
+    for names, did in ((moved, "changed"), (awake, "are in train mode")):
+        if names:
+            raise FrozenMoved(
+                f"{phase}: {len(names)} tensors or modules that it holds frozen {did}, such as {names[0]}; "
+                "the run is stopped and nothing is kept"
+            )
+
+
+def _is_frozen(prefix: str, module: nn.Module, opened: set[str]) -> bool:
+    names = [f"{prefix}.{name}" for name, _ in _tensors(module)]
+    return bool(names) and not opened.intersection(names)
+
+
+def _sha256(tensor: torch.Tensor) -> str:
+    content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.sha256(content.numpy().tobytes()).hexdigest()
 
 
 def layer_rates(net: nn.Module, decay: float) -> list[tuple[float, list[nn.Parameter]]]:
     """(factor, parameters) a stage: 1 for the head, times `decay` for each stage towards the input.
 
-    Every parameter is in exactly one group, by identity.
+    Every parameter is in exactly one group, by identity: equal values do not make two parameters one.
     """
     parameters = dict(net.named_parameters())
     groups = [[parameters[name] for name in group if name in parameters] for group in stage_groups(net)]
+    placed = [id(p) for group in groups for p in group]
+    if sorted(placed) != sorted(id(p) for p in net.parameters()):
+        raise BadInput(f"{type(net).__name__}: timm's group_matcher does not place each parameter once; choose another")
     return [(decay ** (len(groups) - 1 - depth), group) for depth, group in enumerate(groups) if group]
 
 

@@ -152,6 +152,7 @@ def training_rows(facts: dict[str, Any], curves: list[pd.DataFrame]) -> list[tup
         ("phases", "; ".join(f"{p}: open {o}" for p, o in curves[0].groupby("phase")["open"].first().items())),
         ("image size", f"{facts['image_size']} pixels"),
         ("seed", str(facts["seed"])),
+        *(("", note) for note in facts["training"]),
     ]
 
 

@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import io
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 from PIL import Image
 
 from tasks.params import CheckDataParams
+from tasks.settings import QUIET
 
 Drawn = Image.Image | bytes
 REPOSITORY = Path(__file__).parent.parent
+for key, value in QUIET.items():  # before any library that reads them is imported
+    os.environ.setdefault(key, value)
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +74,13 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for what is kept between runs, of this test alone."""
+    monkeypatch.setenv("KEEL_STATE", str(tmp_path / "state"))
+    return tmp_path / "state"
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ def write_checkout(root: Path) -> None:
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(HERE / name, root / name)
     (root / "governance/projects").mkdir(parents=True)
+    shutil.copy(HERE / "governance/plan.scaffold.yaml", root / "governance")
     write_backbone(root)
     write_images(root / "pets")
     write_project(root)

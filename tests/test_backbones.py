@@ -75,6 +75,12 @@ def test_an_admitted_file_is_fetched_once_its_hash_matches(tmp_path):
     assert path == tmp_path / "backbones/tiny.safetensors"
 
 
+def test_a_passport_that_lies_about_the_size_is_refused(tmp_path):
+    sha256 = tiny_weights(tmp_path / "backbones/tiny.safetensors")
+    with refused("says 5 parameters, test_resnet has 372688 without its classifier; correct the entry"):
+        fetch_weights(admitted(tmp_path, sha256=sha256, parameters=5), tmp_path / "cache", tmp_path)
+
+
 def test_an_unlisted_backbone_is_refused_with_the_names_that_are_listed(tmp_path):
     with refused(r"'huge' is not listed in .*backbones\.yaml; it lists tiny;"):
         admit("huge", catalogue(tmp_path), TODAY)

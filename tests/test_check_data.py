@@ -22,7 +22,7 @@ def check(tmp_path, monkeypatch, check_data_params):
     monkeypatch.chdir(tmp_path)
 
     def run(data, **project):
-        file = tmp_path / "project.yaml"
+        file = tmp_path / "drawn.yaml"
         file.write_text(json.dumps({"name": "drawn", "data": str(data), **project}))
         out = check_data.fn(data=data, project=file, params=check_data_params, out=tmp_path / "out")
         return pd.read_parquet(out / "images.parquet"), json.loads((out / "contract.json").read_text())
@@ -110,6 +110,7 @@ def test_black_white_and_blank_images_are_refused(image_folder, check):
 @pytest.mark.parametrize(
     ("more", "project", "said"),
     [
+        ({"images/x.avif": ("a", encode(draw(62), "AVIF"))}, {}, r"images/x\.avif \(is an AVIF image"),
         (
             {"images/copy.png": ("a", draw(0))},
             {},
@@ -148,6 +149,17 @@ def test_a_rejected_check_leaves_no_result_that_a_later_stage_could_take(image_f
     with pytest.raises(DataRejected):
         check(image_folder(sound=2))
     assert not (tmp_path / "out").exists()
+
+
+def test_an_edited_suite_is_asked_again(image_folder, check, tmp_path):
+    check(folder := image_folder())
+    suite = tmp_path / "great_expectations/expectations/labelled.json"
+    edited = json.loads(suite.read_text())
+    rule = next(rule for rule in edited["expectations"] if rule["meta"]["name"] == "mode")
+    rule["kwargs"]["value_set"] = ["RGB"]
+    suite.write_text(json.dumps(edited))
+    with pytest.raises(DataRejected, match=r"the colour mode is one of .*: 12 break it"):
+        check(folder)
 
 
 def test_the_outputs_are_the_same_each_time(image_folder, check, tmp_path):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import pytest
 import torch
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 
 import flows.cli
 from tasks.digests import sha256_file
+from tasks.ledger import Ledger
 from tasks.registry import Registry
 from tasks.settings import settings
 from tests.small_checkout import HERE, QUICK, working_in, write_plan, write_project
@@ -40,9 +42,14 @@ def refused(*words: str) -> str:
     """The error of a release that stops before anything is written to the registry."""
     code, out, error = keel("release", "--project", "pets", *words)
     assert (code, out) == (1, "")
-    assert not Path("state/mlflow.db").exists()
-    assert not Path("state/ledger.db").exists()
+    assert nothing_is_recorded()
     return error
+
+
+def nothing_is_recorded() -> bool:
+    """Whether the ledger is empty, as it is before anything reaches the registry."""
+    ledger = Path("state/ledger.db").absolute()
+    return not ledger.exists() or Ledger(f"sqlite:///{ledger}").read() == []
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +58,12 @@ def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = tmp_path_factory.mktemp("state")
     MlflowClient(f"sqlite:///{state}/mlflow.db").search_experiments(max_results=1)
     return state
+
+
+@pytest.fixture
+def checkout(checkout: Path, empty_registry: Path) -> Path:
+    shutil.copytree(empty_registry, "state")
+    return checkout
 
 
 @pytest.fixture(scope="module")
@@ -245,11 +258,37 @@ def test_unexpected_error_is_one_sentence_and_its_traceback_a_file(checkout: Pat
     assert "NotADirectoryError" in Path("state/last-error.txt").read_text()
 
 
+def test_traceback_lies_where_the_state_is(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, empty_registry: Path
+) -> None:
+    monkeypatch.setenv("KEEL_STATE", "elsewhere")
+    shutil.move("state", "elsewhere")
+    Path("runs").touch()
+    assert "(traceback in elsewhere/last-error.txt)" in keel("release", "--project", "pets")[2]
+    assert Path("elsewhere/last-error.txt").is_file()
+
+
 def test_unknown_project_says_which_there_are_and_how_to_begin_one(checkout: Path) -> None:
     code, out, error = keel("release", "--project", "cars")
     assert (code, out) == (1, "")
     assert "there is no project 'cars' in governance/projects (there are: pets); for a new one give --data DIR" in error
-    assert not Path("state/mlflow.db").exists()
+    assert nothing_is_recorded()
+
+
+@pytest.mark.parametrize("command", ["release", "status", "show", "doctor"])
+def test_what_cannot_name_a_project_is_refused_by_every_command(checkout: Path, command: str) -> None:
+    for name in ("a" * 300, "../pets", "Pets"):
+        code, out, error = keel(command, "--project", name)
+        assert (code, out, len(error.splitlines())) == (1, "", 1)
+        assert error.startswith(f"BadInput: '{name[:80]}' cannot name a project; take small letters")
+
+
+def test_project_file_under_another_name_publishes_nothing(checkout: Path) -> None:
+    Path("governance/projects/pets.yaml").rename("governance/projects/cars.yaml")
+    code, out, error = keel("release", "--project", "cars")
+    assert (code, out) == (1, "")
+    assert "cars.yaml says name: pets, so its models would be published as those of pets; say name: cars" in error
+    assert nothing_is_recorded()
 
 
 def test_new_project_is_begun_from_any_folder_of_the_checkout(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,9 +316,32 @@ def test_prefect_api_that_is_away_is_one_sentence(checkout: Path) -> None:
     away = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PYTHONPATH": str(HERE)}
     script = "from flows.cli import app; app(['release', '--project', 'pets'])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=away, check=False)
-    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
-    assert "the Prefect API at http://127.0.0.1:9/api does not answer" in done.stderr
-    assert not Path("state/mlflow.db").exists()
+    first, *rest = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, len(rest)) == (1, "", 1)
+    assert "loading the libraries" in first
+    assert "the Prefect API at http://127.0.0.1:9/api does not answer" in rest[0]
+    assert nothing_is_recorded()
+
+
+def test_server_of_one_run_that_is_away_is_not_told_as_one_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    said = flows.cli.unexpected(httpx.ConnectError("refused"))
+    assert said.startswith("the server that Prefect starts for one run does not answer (refused); run the same command")
+
+
+def test_module_can_be_run_as_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "--help"], capture_output=True, text=True, check=True, cwd=HERE
+    )
+    assert "release" in done.stdout
+
+
+def test_doctor_says_which_settings_are_in_force(at_released: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example.org")
+    said = next(line for line in keel("doctor", "--project", "pets")[1].splitlines() if "settings" in line)
+    assert f"KEEL_STATE {Path.cwd()}/state" in said
+    assert f"KEEL_LEDGER_URL sqlite:///{Path.cwd()}/state/ledger.db" in said
+    assert "HF_ENDPOINT https://mirror.example.org" in said
 
 
 def test_server_that_is_away_is_named_without_its_password(at_released: None, monkeypatch: pytest.MonkeyPatch) -> None:

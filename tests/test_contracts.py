@@ -175,7 +175,7 @@ def test_each_rule_of_a_split_names_the_images_that_break_it(root, manifest):
         "path unique": ("26.png (26.png)", "26.png (26.png)"),
         "group filled": ("17.png (empty)",),
         "split filled": ("18.png (empty)",),
-        "class_lacks": ("19.png (train, calibration, test)",),
+        "class_lacks": ("19.png (class c: none in train, calibration, test)",),
     }
 
 
@@ -184,6 +184,7 @@ def test_a_class_missing_from_the_test_split_and_too_few_groups_are_refused(root
     result = split_checked(root, manifest, groups=3)
     assert broken(result) == {"class_lacks", "test_groups"}
     said = [check.sentence() for check in result.checks]
+    assert any("1 break it, the first: 01.png (class b: none in test)" in s for s in said)
     assert any("the test split has at least 3 groups: 40 break it, the first: 00.png (2)" in s for s in said)
 
 

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tasks.data_version import data_version
 from tasks.digests import digest_of
-from tasks.errors import DirtyData
+from tasks.errors import DataRejected, DirtyData
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +23,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def data(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def data(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(repository)
     Path("data/a.txt").unlink(missing_ok=True)  # DVC may have linked it to its cache
     Path("data/a.txt").write_text("one")
-    return Path("data")
+    sound = Path("data.dvc").read_text()
+    yield Path("data")
+    Path("data.dvc").write_text(sound)
 
 
 def test_clean_data_have_the_version_that_dvc_recorded(data: Path) -> None:
@@ -51,6 +54,27 @@ def test_changed_data_are_refused_with_the_way_out(data: Path, change: str) -> N
     extra.unlink(missing_ok=True)
     assert allowed.dirty
     assert "differs from the version that DVC recorded" in allowed.sentence()
+
+
+def test_pointer_outside_a_dvc_repository_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data.dvc").write_text("outs:\n- md5: abc.dir\n  path: data\n")
+    with pytest.raises(DataRejected, match=r"DVC cannot compare .*data with .*data\.dvc: you are not inside of a DVC"):
+        data_version(tmp_path / "data", allow_dirty=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("::", r"DVC cannot compare data with data\.dvc"),
+        ("outs: 5\n", r"DVC cannot compare data with data\.dvc"),
+        ("", r"data\.dvc records no version of data; `dvc add data`"),
+    ],
+)
+def test_pointer_that_dvc_cannot_read_is_named(data: Path, text: str, said: str) -> None:
+    Path("data.dvc").write_text(text)
+    with pytest.raises(DataRejected, match=said):
+        data_version(data, allow_dirty=False)
 
 
 def test_folder_outside_dvc_is_digested_and_says_so(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from tasks.digests import sha256_file
 from tasks.errors import DigestMismatch
 from tasks.finetune import finetune, fit_temperature
 from tasks.finetune_scratch import finetune_scratch
-from tasks.learner import FrozenMoved, GradualUnfreezing, shape
-from tasks.params import Augmentation, FinetuneParams, Phase
+from tasks.learner import shape
+from tasks.params import Augmentation, FinetuneParams, Phase, TrainerParams
 from tasks.scorer import Scorer
 
+pytestmark = pytest.mark.usefixtures("own_state")
 PARAMS = FinetuneParams(
     seed=1,
     image_size=32,
@@ -36,7 +37,7 @@ PARAMS = FinetuneParams(
     warmup_steps=1,
     patience=5,
     augmentation=Augmentation(turn=5, shift=0.02, scale=0.02),
-    accelerator="cpu",
+    trainer=TrainerParams(accelerator="cpu", precision="32-true"),
 )
 
 
@@ -54,7 +55,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         split = ["train", "train", "train", "validation", "calibration", "test"][place // 2 % 6]
         label = "dark" if place % 2 else "light"
         rows.append(
-            {"image_id": path, "path": path, "label": label, "split": split, "sha256": sha256_file(root / path)}
+            {
+                "image_id": path,
+                "path": path,
+                "label": label,
+                "split": split,
+                "group": path,
+                "sha256": sha256_file(root / path),
+            }
         )
     (root / "split").mkdir()
     pd.DataFrame(rows).to_parquet(root / "split/manifest.parquet")
@@ -107,19 +115,6 @@ def test_head_phase_leaves_the_backbone_bit_identical(project: Path, tmp_path: P
     assert all(torch.equal(before[name].float(), after[name]) for name in before)
 
 
-def test_tensor_that_moves_while_frozen_stops_the_run_by_name() -> None:
-    # Fails when GradualUnfreezing._end no longer compares the digests.
-    class Module:
-        net = timm.create_model("test_resnet", num_classes=2)
-
-    unfreezing = GradualUnfreezing([Phase(open="head", epochs=1, rate=1)], patience=1, warmup=0, steps_per_epoch=1)
-    unfreezing._begin(Module())
-    with torch.no_grad():
-        next(Module.net.parameters()).add_(1e-3)
-    with pytest.raises(FrozenMoved, match=r"phase 1 \(open: head\) changed tensors that it holds frozen"):
-        unfreezing._end(None, Module())  # type: ignore[arg-type]
-
-
 def test_rate_rises_over_the_warmup_and_falls_as_half_a_cosine() -> None:
     heights = [shape(step, 4, 24) for step in range(24)]
     assert heights[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
@@ -134,7 +129,7 @@ def test_temperature_undoes_a_known_overconfidence() -> None:
 
     class Overconfident(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return 3 * truth[x[:, 0, 0, 0].long()]
+            return 3 * truth[x[:, 0, 0, 0].round().long()]
 
     places = torch.arange(4000).view(-1, 1, 1, 1).expand(-1, 3, 1, 1)
     passport = {"mean": [0.0] * 3, "std": [1 / 255] * 3}

@@ -42,6 +42,29 @@ def test_without_metadata_the_first_folder_is_the_class(root):
     assert read_folder(root).to_dict("list") == {"path": ["cat/1.png", "dog/deep/2.JPG"], "label": ["cat", "dog"]}
 
 
+@pytest.mark.parametrize("name", ["1.HEIC", "1.avif", "1.jp2", "1.jfif", "1.nef"])
+def test_image_of_any_kind_is_listed_so_that_none_is_left_out_in_silence(root, name):
+    put(root, "cat/0.png", f"dog/{name}")
+    assert list(read_folder(root)["path"]) == ["cat/0.png", f"dog/{name}"]
+    listing(root, "cat/0.png,cat")
+    refused(root, rf"not listed in metadata\.csv; .*the first: dog/{name}")
+
+
+def test_class_folder_without_images_is_refused_by_name(root):
+    put(root, "cat/1.png", "production/2026-06-01/x.png", ".cache/y.txt")
+    (root / "dog/deep").mkdir(parents=True)
+    refused(root, r"folders in .* name classes and hold no images; .*\(1 in all, the first: dog\)")
+
+
+@pytest.mark.parametrize("spelling", ["license", "License", "Licence"])
+def test_licence_is_one_column_however_it_is_spelled(root, spelling):
+    put(root, "1.png")
+    listing(root, "1.png,a,CC0-1.0", header=f"file_name,label,{spelling}")
+    assert read_folder(root).to_dict("list") == {"path": ["1.png"], "label": ["a"], "licence": ["CC0-1.0"]}
+    listing(root, "1.png,a,CC0-1.0,MIT", header=f"file_name,label,{spelling},LICENSE")
+    refused(root, f"has the columns {spelling} and LICENSE, which mean the same; keep one")
+
+
 def test_words_that_other_readers_take_for_missing_are_labels(root):
     put(root, "1.png", "2.png")
     listing(root, "1.png,NA", "2.png,null")

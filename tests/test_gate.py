@@ -56,13 +56,15 @@ def judge(findings: list[Finding], *criteria: Criterion, **not_applicable: str) 
         (0.89, 0.97, {"at_least": 0.90}, INCONCLUSIVE),
         (0.80, 0.90, {"at_least": 0.90}, INCONCLUSIVE),
         (0.80, 0.89, {"at_least": 0.90}, FAIL),
-        (0.02, 0.05, {"at_most": 0.05}, PASS),
-        (0.02, 0.06, {"at_most": 0.05}, INCONCLUSIVE),
-        (0.06, 0.08, {"at_most": 0.05}, FAIL),
+        (0.02, 0.05, {"metric": "ece", "at_most": 0.05}, PASS),
+        (0.02, 0.06, {"metric": "ece", "at_most": 0.05}, INCONCLUSIVE),
+        (0.06, 0.08, {"metric": "ece", "at_most": 0.05}, FAIL),
     ],
 )
 def test_the_interval_decides(low: float, high: float, demand: dict, outcome: str) -> None:
-    verdict = judge([replace(TEST, value=(low + high) / 2, low=low, high=high)], criterion(**demand))
+    demanded = criterion(**demand)
+    finding = replace(TEST, metric=demanded.metric, value=(low + high) / 2, low=low, high=high)
+    verdict = judge([finding], demanded)
     assert verdict.overall == verdict.judgements[0].outcome == outcome
 
 
@@ -113,14 +115,15 @@ BROKEN = [*product(("value", "low", "high"), (math.nan, math.inf, -math.inf)), (
 
 
 @pytest.mark.parametrize(("key", "broken"), BROKEN)
-@pytest.mark.parametrize("demand", [{"at_least": -9.0}, {"at_most": 9.0}])
+@pytest.mark.parametrize("demand", [{"at_least": 1e-9}, {"metric": "ece", "at_most": 0.999}])
 def test_no_gate_passes_on_a_broken_figure_however_lax_the_bound(key: str, broken: float, demand: dict) -> None:
-    verdict = judge([replace(TEST, **{key: broken})], criterion(**demand))
+    demanded = criterion(**demand)
+    verdict = judge([replace(TEST, metric=demanded.metric, **{key: broken})], demanded)
     assert verdict.overall in (FAIL, INCONCLUSIVE)
 
 
 def test_the_gate_never_passes_where_any_blocking_evidence_is_missing_nan_or_small() -> None:
-    names = ("accuracy", "macro_f1", "ece", "recall")
+    names = ("accuracy", "macro_f1", "precision", "recall")
     criteria = [criterion(name=n, metric=n, at_least=0.5) for n in names]
     sound = [replace(TEST, metric=n) for n in names]
     assert judge(sound, *criteria).overall == PASS

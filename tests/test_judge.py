@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, out: Path, not_applicable: str = "{}") -> Path:
-    project = out.with_name("project.yaml")
+    project = out.with_name("letters.yaml")
     project.write_text(f"name: letters\ndata: data\nnot_applicable: {not_applicable}\n")
     inputs = {"report": folder / "report", "plan": folder / "plan.yaml", "model": folder / "model"}
     return judge.fn(**inputs, project=project, out=out)

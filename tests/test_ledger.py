@@ -65,6 +65,14 @@ def test_intents_stay_open_until_something_names_them(ledger: Ledger) -> None:
     assert [e.number for e in ledger.open_intents("digits")] == [second.number]
 
 
+def test_intent_is_closed_once(ledger: Ledger) -> None:
+    intent = ledger.append("intent", "digits", {"action": "register"})
+    ledger.append("undone", "digits", {"intent": intent.number})
+    with pytest.raises(RegistryTrouble, match=r"change 1 of digits was closed already, by entry 2 \(undone\)"):
+        ledger.append("done", "digits", {"intent": intent.number})
+    assert len(ledger.read()) == 2
+
+
 def test_unreachable_ledger_is_one_sentence_without_the_password() -> None:
     with pytest.raises(RegistryTrouble, match=r"sqlite:////nowhere/ledger.db does not answer.*KEEL_LEDGER_URL"):
         Ledger("sqlite:////nowhere/ledger.db")

@@ -73,6 +73,42 @@ def test_a_doubtful_criterion_is_refused_by_its_key(tmp_path: Path, change: dict
     assert str(tmp_path / "plan.yaml") in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("metric", "direction", "bound", "said"),
+    [
+        ("accuracy", "at_least", 85, "at_least 85 makes no sense, accuracy goes from 0 to 1"),
+        ("accuracy", "at_least", -1, "at_least -1 makes no sense"),
+        ("accuracy", "at_least", 0, "at_least 0 is met by any model"),
+        ("accuracy", "at_most", 0.9, "a bound on accuracy is an at_least, not an at_most"),
+        ("ece", "at_most", 8, "at_most 8 makes no sense, ece goes from 0 to 1"),
+        ("ece", "at_most", 1, "at_most 1 is met by any model"),
+        ("ece", "at_least", 0.01, "a bound on ece is an at_most, not an at_least"),
+        ("brier", "at_most", 2.5, "brier goes from 0 to 2"),
+        ("nll", "at_most", -0.1, "nll goes from 0 to inf"),
+        ("accuracy_gain_over_scratch", "at_least", -1, "at_least -1 is met by any model"),
+        ("accuracy_gain_over_scratch", "at_least", 5, "accuracy_gain_over_scratch goes from -1 to 1"),
+    ],
+)
+def test_a_bound_that_no_model_or_every_model_meets_is_refused(
+    tmp_path: Path, metric: str, direction: str, bound: float, said: str
+) -> None:
+    with pytest.raises(PlanInvalid, match=said):
+        load(tmp_path, {}, without("at_least") | {"metric": metric, direction: bound})
+
+
+@pytest.mark.parametrize(
+    ("metric", "demand"),
+    [
+        ("accuracy", {"at_least": 1}),
+        ("ece", {"at_most": 0}),
+        ("nll", {"at_most": 40}),
+        ("accuracy_gain_over_scratch", {"at_least": -0.02}),
+    ],
+)
+def test_a_strict_or_negative_bound_is_a_bound(tmp_path: Path, metric: str, demand: dict[str, float]) -> None:
+    assert load(tmp_path, {}, without("at_least") | {"metric": metric} | demand).criteria[0].bound in demand.values()
+
+
 def test_an_unknown_metric_is_refused_with_the_list_of_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(PlanInvalid, match=f"unknown metric 'acuracy'; the metrics are {', '.join(REGISTRY)}"):
         load(tmp_path, {}, CRITERION | {"metric": "acuracy"})

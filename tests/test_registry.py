@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -18,12 +19,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tasks.digests import sha256_file
-from tasks.errors import RegistryTrouble
+from tasks.errors import Busy, RegistryTrouble
+from tasks.lease import leases
 from tasks.predict import score
 from tasks.promote import promote
-from tasks.register import register
+from tasks.register import identity, register
 from tasks.registry import INTENT, Registry
 from tasks.settings import Settings
+from tasks.stage import STAMP
 
 NONE = {"champion": None, "challenger": None, "previous": None}
 TAGS = {"verdict": "PASS", "decision": "1", "data_version": "d"}
@@ -75,9 +78,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [root / "0", root / "1"]
 
 
-def release(registry: Registry, model: Path, judged_as: Path | None = None) -> str:
+def release(registry: Registry, model: Path, judged_as: Path | None = None, decision: str = "1") -> str:
     run = registry.client.create_run(registry.experiment_id())
-    version = register.fn(registry, model, run.info.run_id, TAGS)
+    version = register.fn(registry, model, run.info.run_id, {**TAGS, "decision": decision})
     root = model.parent
     predictions = root / f"predictions{(judged_as or model).name}"
     promote.fn(registry, version, root, root / "split", predictions)
@@ -92,9 +95,66 @@ def test_promotion_moves_champion_and_keeps_the_old_one_as_previous(registry: Re
     assert registry.version_tags("2")["verdict"] == "PASS"
 
 
-def test_same_weights_are_registered_once(registry: Registry, models: list[Path]) -> None:
+def test_same_model_is_registered_once_and_names_the_newest_decision_on_it(
+    registry: Registry, models: list[Path]
+) -> None:
     assert release(registry, models[0]) == release(registry, models[0])
+    entries = len(registry.ledger.read())
+    assert release(registry, models[0], decision="7") == "1"
     assert len(registry.client.search_model_versions("name='pets'")) == 1
+    assert registry.version_tags("1")["decision"] == "7"
+    assert [(e.kind, e.body["action"]) for e in registry.ledger.read()[entries:]] == [
+        ("intent", "confirm"),
+        ("done", "confirm"),
+    ]
+
+
+def test_later_decision_that_could_not_be_tied_leaves_the_tags_as_they_were(
+    registry: Registry, models: list[Path]
+) -> None:
+    release(registry, models[0])
+
+    def fail_half_way() -> None:
+        with registry.alone(), registry.change("confirm", {"version": "1", "tags_before": {"decision": "1"}}):
+            registry.tag("1", {"decision": "7"})
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail_half_way()
+    assert registry.version_tags("1")["decision"] == "1"
+
+
+def test_equal_weights_with_other_class_names_are_another_model(
+    registry: Registry, models: list[Path], tmp_path: Path
+) -> None:
+    release(registry, models[0])
+    renamed = tmp_path / "renamed"
+    shutil.copytree(models[0].parent, renamed)
+    facts = json.loads((renamed / "0/model.json").read_text())
+    (renamed / "0/model.json").write_text(json.dumps({**facts, "classes": ["cat", "hound"]}))
+    table = renamed / "predictions0/predictions.parquet"
+    pd.read_parquet(table).rename(columns={"prob_dog": "prob_hound"}).to_parquet(table)
+    assert release(registry, renamed / "0") == "2"
+    assert registry.aliases() == {"champion": "2", "challenger": None, "previous": "1"}
+
+
+def test_stamp_of_how_a_model_was_made_does_not_make_another_model(models: list[Path], tmp_path: Path) -> None:
+    shutil.copytree(models[0], tmp_path / "again")
+    (tmp_path / "again" / STAMP).write_text("{}")
+    assert identity(tmp_path / "again") == identity(models[0])
+
+
+def test_model_that_is_champion_already_must_still_answer_as_judged(registry: Registry, models: list[Path]) -> None:
+    release(registry, models[0])
+    with pytest.raises(RegistryTrouble, match=r"version 1 answers differently from what was judged"):
+        release(registry, models[0], judged_as=models[1])
+
+
+def test_registered_model_carries_the_release_that_it_came_from(registry: Registry, models: list[Path]) -> None:
+    release(registry, models[0])
+    folder = Path(mlflow.artifacts.download_artifacts("models:/pets@champion/artifacts/release.json"))
+    said = json.loads(folder.read_text())
+    assert said == {"project": "pets", "model_digest": identity(models[0]), **TAGS}
 
 
 def test_model_that_answers_differently_is_not_promoted(registry: Registry, models: list[Path]) -> None:
@@ -161,6 +221,54 @@ def test_kill_at_any_step_of_a_move_is_repaired_to_the_old_state(
     assert registry.aliases() == before
     assert registry.ledger.open_intents("pets") == []
     assert list(registry.ledger.faults()) == []
+
+
+def elsewhere(registry: Registry, folder: Path) -> Registry:
+    """The same servers, seen from another machine's checkout."""
+    folder.mkdir()
+    return Registry("pets", replace(registry.chosen, state=folder))
+
+
+def test_another_machine_lets_a_live_change_be(registry: Registry, models: list[Path], tmp_path: Path) -> None:
+    other = elsewhere(registry, tmp_path / "other")
+    run = registry.client.create_run(registry.experiment_id()).info.run_id
+    with registry.alone(), registry.change("register", {}) as change:
+        registry.client.create_registered_model("pets")
+        registry.client.create_model_version("pets", "file:/x", run, tags={INTENT: str(change.number)})
+        registry.set_aliases({**NONE, "challenger": "1"})
+        assert not other.repair_if_free()
+        assert other.aliases() == {**NONE, "challenger": "1"}
+    assert other.repair_if_free()
+    assert registry.aliases() == {**NONE, "challenger": "1"}
+    assert [e.kind for e in registry.ledger.read("pets")] == ["intent", "done"]
+
+
+def test_change_that_another_machine_undid_cannot_be_finished(
+    registry: Registry, models: list[Path], tmp_path: Path
+) -> None:
+    other = elsewhere(registry, tmp_path / "other")
+    release(registry, models[0])
+
+    def sleep_in_the_middle() -> None:
+        with registry.alone(), registry.change("promote", {"version": "1"}):
+            with registry.ledger.writing(leases) as connection:
+                connection.execute(leases.update().values(lapses=0.0))  # as after a night with the lid shut
+            assert other.repair_if_free()
+
+    with pytest.raises(Busy, match=r"lost its hold on pets\.registry"):
+        sleep_in_the_middle()
+    assert registry.aliases() == {**NONE, "champion": "1"}
+    assert registry.ledger.open_intents("pets") == []
+    assert [e.kind for e in registry.ledger.read("pets")][-2:] == ["intent", "undone"]
+
+
+def test_experiment_deleted_by_hand_is_named_with_the_way_back(registry: Registry) -> None:
+    number = registry.experiment_id()
+    registry.client.delete_experiment(number)
+    with pytest.raises(RegistryTrouble, match=rf"keel/pets was deleted.*experiments restore --experiment-id {number}"):
+        registry.experiment_id()
+    registry.client.restore_experiment(number)
+    assert registry.experiment_id() == number
 
 
 def test_unreachable_server_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

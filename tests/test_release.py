@@ -10,15 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.release import Released, release
+from flows.release import Released, release, rules
 from tasks.checkup import checkup
-from tasks.errors import BackboneRefused, BadInput, DataRejected, RegistryTrouble
+from tasks.digests import sha256_file
+from tasks.errors import BackboneRefused, BadInput, Busy, DataRejected, RegistryTrouble
+from tasks.lease import hold
+from tasks.ledger import Ledger
 from tasks.project import load_project
 from tasks.registry import Registry
 from tasks.settings import settings
 from tasks.summary import in_full, status_lines
 from tests.small_checkout import working_in, write_plan, write_project
 
+PETS = Path("governance/projects/pets.yaml")
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
@@ -45,15 +49,22 @@ def test_good_model_becomes_champion_with_record_card_and_run(released: tuple[Pa
         registry = Registry("pets", settings())
         assert (outcome.verdict, outcome.version) == ("PASS", "1")
         assert registry.aliases() == {"champion": "1", "challenger": None, "previous": None}
-        record = next(Path("governance/decisions/pets").glob("*.json"))
-        assert json.loads(record.read_text())["verdict"] == "PASS"
+        record = json.loads(next(Path("governance/decisions/pets").glob("*.json")).read_text())
+        assert record["verdict"] == "PASS"
+        assert [sentence.split(" (")[0] for sentence in record["done"]] == [
+            "registered as version 1",
+            "version 1 made champion; previous: none",
+        ]
+        digests = {name: sha256_file(path) for name, path in rules(load_project(PETS), Path("runs/pets")).items()}
+        assert {name: record["evidence"][name] for name in digests} == digests
         assert "<svg" in outcome.card.read_text()
         entry = registry.ledger.read("pets", "decision")[0]
         run = registry.client.get_run(entry.body["run"])
         assert run.data.metrics["test/accuracy"] == pytest.approx(1, abs=0.1)
         assert run.inputs.dataset_inputs[0].tags[0].value == entry.body["data"]["digest"]
         artifacts = {a.path for a in registry.client.list_artifacts(run.info.run_id)}
-        assert {"card.html", "evidence"} <= artifacts
+        assert {"card.html", "audit.html", "evidence"} <= artifacts
+        assert entry.body["evidence"]["audit"] == sha256_file(Path("runs/pets/audit/audit.json"))
         assert entry.body["data"]["versioned"] is False
 
 
@@ -79,6 +90,34 @@ def test_second_release_runs_no_stage_and_records_nothing_new(released: tuple[Pa
         assert len(Registry("pets", settings()).ledger.read()) == entries
 
 
+def test_verdict_that_comes_back_is_a_new_decision_on_the_same_version(checkout_after_release: Path) -> None:
+    first = release(project="pets")
+    write_plan(Path(), 0.6, minimum_n=10_000)
+    assert release(project="pets").verdict == "INCONCLUSIVE"
+    write_plan(Path(), 0.6)
+    back = release(project="pets")
+    registry = Registry("pets", settings())
+    assert (back.verdict, back.version) == ("PASS", first.version)
+    assert back.decision > first.decision
+    lines = "\n".join(status_lines(registry, load_project(PETS)))
+    assert f"version 1, PASS in decision {back.decision}" in lines
+    assert f"decision {back.decision}, " in lines.splitlines()[-1]
+    assert "tied to version 1, which is the same model, champion already" in in_full(registry, "last")
+    pages = {json.loads(p.read_text())["number"] for p in Path("governance/decisions/pets").glob("*.json")}
+    assert pages == {e.number for e in registry.ledger.read("pets", "decision")}
+
+
+def test_other_class_names_are_another_model_for_the_champion(checkout_after_release: Path) -> None:
+    release(project="pets")
+    table = pd.read_csv("pets/metadata.csv")
+    table.replace({"label": {"dog": "hound"}}).to_csv("pets/metadata.csv", index=False)
+    assert release(project="pets").version == "2"
+    mlflow.set_tracking_uri(settings().tracking_uri)
+    model = mlflow.pyfunc.load_model("models:/pets@champion")
+    answer = model.predict(pd.DataFrame({"image": [Path("pets/001.png").read_bytes()]}))
+    assert list(answer.columns) == ["label", "prob_cat", "prob_hound"]
+
+
 @pytest.mark.parametrize(("at_least", "minimum_n", "verdict"), [(1.0, 20, "FAIL"), (0.6, 10_000, "INCONCLUSIVE")])
 def test_other_verdicts_are_recorded_and_promote_nothing(
     checkout_after_release: Path, at_least: float, minimum_n: int, verdict: str
@@ -93,20 +132,36 @@ def test_other_verdicts_are_recorded_and_promote_nothing(
     assert (outcome.verdict, outcome.version) == (verdict, None)
     assert registry.aliases()["champion"] is None
     assert [e.kind for e in registry.ledger.read("pets")] == ["intent", "decision"]
-    assert len(list(Path("governance/decisions/pets").glob(f"*-{verdict.lower()}.md"))) == 1
+    page = next(Path("governance/decisions/pets").glob(f"*-{verdict.lower()}.md")).read_text()
+    assert "* nothing: only PASS registers and promotes" in page
 
 
-def test_registry_out_of_reach_stops_the_flow_and_keeps_the_stages(
-    checkout_after_release: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("variable", "place", "said"),
+    [
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9", "MLflow at http://127.0.0.1:9 failed"),
+        ("KEEL_LEDGER_URL", "sqlite:////nowhere/ledger.db", "the ledger at sqlite:////nowhere/ledger.db does not"),
+    ],
+)
+def test_registry_or_ledger_out_of_reach_stops_the_flow_before_anything_is_learnt(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, variable: str, place: str, said: str
 ) -> None:
-    made = {p: p.stat().st_mtime_ns for p in Path("runs").rglob("stage.json")}
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(RegistryTrouble, match=r"MLflow at http://127.0.0.1:9 failed"):
+    monkeypatch.setenv(variable, place)
+    with pytest.raises(RegistryTrouble, match=said):
         release(project="pets")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert release(project="pets").version == "1"
-    assert made == {p: p.stat().st_mtime_ns for p in Path("runs").rglob("stage.json")}
+    assert not Path("runs").exists()
+
+
+def test_release_that_another_machine_is_running_is_not_begun_twice(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    Path("state").mkdir()
+    with (
+        hold(Ledger(settings().ledger_url), "pets.release", tmp_path / "other", wait=0),
+        pytest.raises(Busy, match=r"pets\.release is held by process"),
+    ):
+        release(project="pets")
+    assert not Path("runs").exists()
 
 
 def test_broken_contract_stops_the_flow_before_anything_is_learnt(checkout: Path) -> None:
@@ -114,7 +169,7 @@ def test_broken_contract_stops_the_flow_before_anything_is_learnt(checkout: Path
     with pytest.raises(DataRejected, match=r"000\.png.*002\.png|002\.png.*000\.png"):
         release(project="pets")
     assert not Path("runs/pets/split").exists()
-    assert not Path("state/mlflow.db").exists()
+    assert Ledger(settings().ledger_url).read() == []
 
 
 def test_backbone_that_policy_refuses_stops_the_flow(checkout: Path) -> None:
@@ -129,6 +184,16 @@ def test_unknown_section_of_overrides_is_named(checkout: Path) -> None:
     write_project(Path(), params={"finetunes": {}})
     with pytest.raises(BadInput, match=r"params has no section \['finetunes'\]"):
         release(project="pets")
+
+
+def test_overrides_that_dvc_would_not_see_are_refused_by_name(checkout: Path) -> None:
+    pipeline = Path("dvc.yaml")
+    pipeline.write_text(pipeline.read_text().replace("runs/digits/", "runs/pets/"))
+    with pytest.raises(
+        BadInput, match=r"pets overrides evaluate, finetune of params\.yaml and has stages in dvc\.yaml"
+    ):
+        release(project="pets")
+    assert not Path("runs").exists()
 
 
 def test_logged_model_is_the_judged_one(released: tuple[Path, Released]) -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from prefect.settings import get_current_settings
 
 from tasks.errors import BadInput
 from tasks.settings import QUIET, find_root, prepare_environment, settings
@@ -26,6 +27,20 @@ def test_telemetry_is_off_and_state_lies_in_one_folder(clean: Path, monkeypatch:
         str(clean / "state") in place for place in (chosen.tracking_uri, chosen.ledger_url, chosen.artifacts or "")
     )
     assert settings().tracking_uri == chosen.tracking_uri
+
+
+@pytest.mark.parametrize("key", ["KEEL_STATE", "KEEL_LEDGER_URL", "MLFLOW_TRACKING_URI"])
+def test_variable_that_is_set_to_nothing_leaves_the_default(
+    clean: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    default = settings()
+    monkeypatch.setenv(key, "")
+    assert settings() == default
+
+
+def test_tests_themselves_send_no_telemetry() -> None:
+    assert {key: os.environ.get(key) for key in QUIET} == QUIET
+    assert not get_current_settings().server.analytics_enabled
 
 
 def test_what_the_environment_says_is_kept(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:

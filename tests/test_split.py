@@ -70,6 +70,24 @@ def test_mirror_by_time_takes_the_newest_groups_whole() -> None:
     assert table["captured_at"][mirrored].min() > table["captured_at"][~mirrored].max()
 
 
+def test_mirror_by_time_compares_instants_and_not_text() -> None:
+    table = images(count=4, groups=4).assign(
+        captured_at=["2026-01-01T23:30:00-05:00", "2026-01-02", "2026-01-02T03:00", "20260101"]
+    )
+    manifest = make_manifest(table, project(mirror=Mirror(latest=0.25)), PARAMS)
+    assert list(manifest["path"][manifest["split"] == "mirror"]) == ["images/0000.png"]  # half past four in UTC
+
+
+@pytest.mark.parametrize("date", ["1/1/2024", "2026-13-01", "yesterday", ""])
+def test_date_that_cannot_be_told_is_refused_by_name(date: str) -> None:
+    table = images()
+    table.loc[7, "captured_at"] = date
+    with pytest.raises(
+        DataRejected, match=rf"1 images have a captured_at .*images/0007\.png \('{date}'\); write it like"
+    ):
+        make_manifest(table, project(mirror=Mirror(latest=0.2)), PARAMS)
+
+
 def test_group_on_both_sides_of_the_mirror_is_refused_by_name() -> None:
     table = images()
     table.loc[0, "device"] = "new"

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tasks.errors import BadInput
-from tasks.unfreezing import frozen_digest, layer_rates, open_names, set_open, stage_groups
+from tasks.unfreezing import frozen_tensors, layer_rates, open_names, set_open, stage_groups
 
 ARCHITECTURES = ["test_resnet", "test_convnext", "test_vit", "test_efficientnet"]
 
@@ -40,10 +40,10 @@ def test_frozen_tensors_are_bit_identical_after_training_and_open_ones_move(arch
     net = network(architecture)
     opened = open_names(net, phase)
     before = {n: t.clone() for n, t in net.state_dict().items()}
-    digest = frozen_digest(net, opened)
+    digest = frozen_tensors(net, opened)
     step(net, opened)
     moved = {n for n, t in net.state_dict().items() if not torch.equal(t, before[n])}
-    assert frozen_digest(net, opened) == digest
+    assert frozen_tensors(net, opened) == digest
     assert moved <= opened
     assert set(stage_groups(net)[-1]) <= moved
 
