@@ -1,7 +1,8 @@
 """Certify: was transfer worth it? Ablate: which ingredient of the recipe was?
 
 check data -> split -> choose backbone (as a release does, and only where something changed) -> the first seed's trials,
-which choose the learning rates -> the other seeds' trials at those rates -> figures, sentences, page -> record.
+which choose the learning rates -> the other seeds' trials at those rates, and at all rates where a seed falls behind ->
+figures, sentences, page -> record.
 
 Trials run where KEEL_TASK_RUNNER says (flows/runner.py). Each leaves files, so a certificate that was killed goes on
 where it stopped.
@@ -20,7 +21,7 @@ from prefect.futures import as_completed
 from flows.release import PROJECTS, RUNS, identify_data, knobs, prepare, reach_registry, refuse_two_readings
 from flows.runner import task_runner
 from tasks import ablation, certificate
-from tasks.certificate import at_chosen_rates
+from tasks.certificate import at_chosen_rates, fallen_behind, replaced
 from tasks.lease import hold
 from tasks.ledger import Ledger
 from tasks.params import CertifyParams, EvaluateParams, FinetuneParams
@@ -83,8 +84,10 @@ def study(
         progress = Progress.of(first, len(others), train)
         run = run_trials.with_options(task_runner=runner)
         tuned = run(first, ground, progress)
-        rest = [trial for trials in others for trial in at_chosen_rates(trials, tuned)]
-        outcomes = tuned + run(rest, ground, progress)
+        rest = [trial for trials in others for trial in trials]
+        found = run(at_chosen_rates(rest, tuned), ground, progress)
+        behind = progress.more(fallen_behind(rest, found, tuned, params.retune))
+        outcomes = tuned + replaced(found, run(behind, ground, progress) if behind else [])
         document = make(first + rest, outcomes, table, read_passport(ground), params, evaluate, ground)
         document |= {"project": about.name, "quick": quick, "params": params.model_dump(mode="json")}
         document |= {"data": {**data.as_dict(), "sentence": data.sentence()}}

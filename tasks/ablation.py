@@ -10,7 +10,7 @@ import pandas as pd
 
 from tasks.arms import Pair, Row, accuracy_rows, read_arms
 from tasks.certificate import chosen_rates
-from tasks.claims import describe_place, pick, points, turned
+from tasks.claims import describe_place, pick, points, rate_sentences, turned
 from tasks.label_draws import describe_labels, draw_labels
 from tasks.params import CertifyParams, EvaluateParams, FinetuneParams
 from tasks.recipes import FULL_RECIPE, ablation_recipes, epochs_for
@@ -70,8 +70,5 @@ def left_open(document: dict[str, Any], certify: CertifyParams) -> Iterator[str]
     """What leaving out one ingredient at a time does not tell."""
     yield "Ingredients that stand in for each other: each was left out alone; two that do the same may both seem idle."
     yield f"Other label counts than {describe_labels(certify.ablate_labels)}, and other strengths of an ingredient."
-    yield f"Rates were chosen with seed {certify.seeds[0]} alone, and the other seeds trained at the same rate."
-    edges = ", ".join(f"{c['method']} ({c['rate']:g}, {c['edge']})" for c in document["chosen"] if c["edge"])
-    if edges:
-        yield f"Rates beyond the grid: the best rate lies at the edge of its grid without {edges}."
+    yield from rate_sentences(document["chosen"], certify)
     yield f"Another backbone: all figures rest on the weights of {document['backbone']['name']}."

@@ -46,7 +46,6 @@ class Answers:
 class Arm:
     """One recipe at one number of labels: its answers by place, and a record of facts a seed."""
 
-    rate: float
     answers: dict[str, Answers]
     facts: list[dict[str, Any]]
 
@@ -78,7 +77,7 @@ def _arm(runs: list[tuple[Trial, float]], manifest: pd.DataFrame, ground: Ground
             raise EvidenceMissing(f"{place}: the answers are not those of the manifest's images; remove {ground.out}")
         columns = ("truth", "predicted", "told", "confidence")
         answers[str(place)] = Answers(*(np.stack([part[c].to_numpy() for part in parts]) for c in columns))
-    return Arm(runs[0][1], answers, facts)
+    return Arm(answers, facts)
 
 
 def place_rows(place: str, manifest: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,7 @@ Here are the trials that it takes, and the document that is made of them: certif
 page and every sentence is a part.
 """
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -37,6 +38,27 @@ def at_chosen_rates(trials: list[Trial], tuned: list[Outcome]) -> list[Trial]:
     """The trials of another seed, at the rates that the first one chose."""
     best = {(outcome.name, outcome.labels): outcome.best for outcome in tuned}
     return [trial.at(best[trial.recipe.name, trial.labels]) for trial in trials]
+
+
+def fallen_behind(trials: list[Trial], outcomes: list[Outcome], tuned: list[Outcome], factor: float) -> list[Trial]:
+    """Those trials, at all rates, whose validation loss is more than `factor` times that of the seed that chose.
+
+    A rate that suits one seed can collapse with another, most often from scratch with few labels: a baseline that is
+    left to fail would make transfer look good. The rule looks at validation alone and is the same for all methods.
+    """
+    chosen = {(outcome.name, outcome.labels): outcome.losses[outcome.best] for outcome in tuned}
+    return [
+        trial
+        for trial, outcome in zip(trials, outcomes, strict=True)
+        if len(trial.recipe.rates) > 1
+        and outcome.losses.get(outcome.best, math.inf) > factor * chosen[outcome.name, outcome.labels]
+    ]
+
+
+def replaced(outcomes: list[Outcome], later: list[Outcome]) -> list[Outcome]:
+    """The outcomes, with the later ones of the same recipe, labels and seed in their places."""
+    newer = {(outcome.name, outcome.labels, outcome.seed): outcome for outcome in later}
+    return [newer.get((outcome.name, outcome.labels, outcome.seed), outcome) for outcome in outcomes]
 
 
 def make_certificate(
@@ -76,12 +98,13 @@ def chosen_rates(trials: list[Trial], outcomes: list[Outcome], tuning_seed: int)
     for trial, outcome in zip(trials, outcomes, strict=True):
         if trial.seed != tuning_seed:
             continue
+        others = [o for o in outcomes if (o.name, o.labels) == (outcome.name, outcome.labels) and o.seed != tuning_seed]
+        own = [{"seed": o.seed, "rate": o.best} for o in others if len(o.losses) > 1]
         grid = sorted(trial.recipe.rates)
         edge = "the highest" if outcome.best == grid[-1] else "the lowest" if outcome.best == grid[0] else ""
         losses = [{"rate": rate, "validation_loss": outcome.losses.get(rate)} for rate in grid]
-        rows.append(
-            {"method": trial.recipe.name, "labels": trial.labels, "rate": outcome.best, "edge": edge, "grid": losses}
-        )
+        head = {"method": trial.recipe.name, "labels": trial.labels, "rate": outcome.best}
+        rows.append({**head, "edge": edge, "grid": losses, "seeds_of_their_own": own})
     return rows
 
 

@@ -151,8 +151,7 @@ def not_shown(
         f"validation images chose rates and epochs, and {sizes['calibration']} calibration images the temperature, "
         "at every number of labels."
     )
-    yield f"Rates were chosen with seed {certify.seeds[0]} alone, and the other seeds trained at the same rate."
-    yield from edges(document["chosen"])
+    yield from rate_sentences(document["chosen"], certify)
     if "mirror" not in set(manifest["split"]):
         yield "Deployment: the project names no mirror, so nothing is said of the place where the model will work."
     at = ", ".join(map(str, certify.severities)) or "none"
@@ -175,6 +174,20 @@ def not_shown(
         "True gaps: gap and worst group are those of each seed, averaged; noise widens a gap, on both sides of a "
         "comparison."
     )
+
+
+def rate_sentences(chosen: list[dict[str, Any]], certify: CertifyParams) -> Iterator[str]:
+    """How far the search for the learning rates went."""
+    own = []
+    for row in chosen:
+        if row["seeds_of_their_own"]:
+            seeds = ", ".join(str(found["seed"]) for found in row["seeds_of_their_own"])
+            own.append(f"{row['method']} at {describe_labels(row['labels'])} (seed {seeds})")
+    yield (
+        f"Each seed's own best rate: seed {certify.seeds[0]} chose for all; a seed whose validation loss was more than "
+        f"{certify.retune:g} times as high tried the whole grid: {'; '.join(own) or 'none did'}."
+    )
+    yield from edges(chosen)
 
 
 def edges(chosen: list[dict[str, Any]]) -> Iterator[str]:

@@ -269,6 +269,7 @@ class CertifyParams(Section):
 
     section: ClassVar[str] = "certify"
     seeds: list[int] = Field(min_length=3)  # the first of them chooses the rates
+    retune: float = Field(gt=1)  # a seed whose validation loss is this many times the first one's tries the whole grid
     labels: list[int | Literal["all"]] = Field(min_length=1)  # a class, of the training split
     epochs: int = Field(ge=3)  # of every method alike
     least_steps: int = Field(ge=0)  # few labels make short epochs: as many epochs as it takes to reach this

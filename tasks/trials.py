@@ -137,6 +137,11 @@ class Progress:
         images = len(draw_labels(self.train, trial.labels, trial.seed))
         return images * trial.epochs * len(trial.recipe.rates)
 
+    def more(self, trials: list[Trial]) -> list[Trial]:
+        """Count these in as well."""
+        self.total += sum(map(self.work, trials))
+        return trials
+
     def after(self, trial: Trial, outcome: Outcome) -> str:
         """The line to show when a trial has ended."""
         self.done += self.work(trial)

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, Field
 
+from tasks.certificate import fallen_behind, replaced
 from tasks.errors import BadInput
 from tasks.params import METHODS, CertifyParams, FinetuneParams, Phase, load_section
 from tasks.recipes import ablation_recipes, epochs_for, method_recipe, scale_phases, without_each
+from tasks.trials import Outcome, Trial
 
 FINETUNE = load_section(FinetuneParams, Path("params.yaml"))
 CERTIFY = load_section(CertifyParams, Path("params.yaml"))
@@ -64,6 +66,17 @@ def test_ablation_leaves_out_each_ingredient_that_is_switched_on() -> None:
     assert len({recipe.model_dump_json(exclude={"name"}) for recipe in ablation_recipes(FINETUNE, CERTIFY, 12)}) == len(
         names
     )
+
+
+def test_a_seed_that_collapses_at_the_chosen_rate_tries_the_whole_grid() -> None:
+    recipe = method_recipe("scratch", FINETUNE, CERTIFY, 12)
+    trials = [Trial(recipe=recipe, labels=5, seed=seed) for seed in (2, 3)]
+    tuned = Outcome(name="scratch", labels=5, seed=1, losses={0.006: 0.7, 0.02: 0.9}, best=0.006)
+    fine = Outcome(name="scratch", labels=5, seed=2, losses={0.006: 0.8}, best=0.006)
+    collapsed = Outcome(name="scratch", labels=5, seed=3, losses={0.006: 2.3}, best=0.006)
+    assert fallen_behind(trials, [fine, collapsed], [tuned], 1.5) == trials[1:]
+    own = collapsed.model_copy(update={"losses": {0.002: 0.8, 0.006: 2.3}, "best": 0.002})
+    assert replaced([fine, collapsed], [own]) == [fine, own]
 
 
 class Ingredient(BaseModel):
