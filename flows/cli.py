@@ -56,15 +56,15 @@ def usage_is_an_error() -> Iterator[None]:
 
 app = typer.Typer(cls=Door, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 ProjectName = Annotated[str, typer.Option(help="A project: governance/projects/<name>.yaml.")]
+Dirty = Annotated[bool, typer.Option(help="Accept data that differ from data.dvc; the record says so.")]
+Quick = Annotated[bool, typer.Option(help="Fewer labels, rates and epochs: params.yaml, certify.quick.")]
 
 
 @app.command()
 def release(
     data: Annotated[Path | None, typer.Option(help="An image folder; needed once, for a new project.")] = None,
     project: ProjectName = "digits",
-    allow_dirty: Annotated[
-        bool, typer.Option(help="Accept data that differ from data.dvc; the record says so.")
-    ] = False,
+    allow_dirty: Dirty = False,
 ) -> None:
     """Check the data, fine-tune, judge against the plan, record, and promote on PASS."""
     where = data.resolve() if data else None  # before the checkout's root becomes the working folder
@@ -88,6 +88,35 @@ def release(
         typer.echo(f"model card: {outcome.card}")
         typer.echo(f"runs and models: {without_password(chosen.tracking_uri)} (`keel ui` says how to look at them)")
         raise typer.Exit(EXIT_CODES[outcome.verdict])
+
+
+@app.command()
+def certify(project: ProjectName = "digits", quick: Quick = False, allow_dirty: Dirty = False) -> None:
+    """Was transfer worth it: scratch, probe, full, LP-FT and gradual over labels and seeds, with what one may claim."""
+    show_study("certify", project, quick, allow_dirty)
+
+
+@app.command()
+def ablate(project: ProjectName = "digits", quick: Quick = False, allow_dirty: Dirty = False) -> None:
+    """What each ingredient of the recipe is worth: the same training with one left out at a time."""
+    show_study("ablate", project, quick, allow_dirty)
+
+
+def show_study(name: str, project: str, quick: bool, allow_dirty: bool) -> None:
+    """Run the flow of that name and print its sentences."""
+    with checkout(project) as chosen:
+        with progress():
+            logging.getLogger("flows").info("loading the libraries")
+            check_room(chosen.state, Path.cwd())
+            import flows.certify
+
+            quiet_prefect()
+            outcome = getattr(flows.certify, name)(project=project, quick=quick, allow_dirty=allow_dirty)
+        for subject, sentences in {**outcome.claims, "What was not shown": outcome.not_shown}.items():
+            typer.echo(f"\n{subject}")
+            for sentence in sentences:
+                typer.echo(f"  {sentence}")
+        typer.echo(f"\nentry {outcome.entry} of the ledger; page: {outcome.page}")
 
 
 @app.command()

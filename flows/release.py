@@ -29,6 +29,7 @@ from tasks.ledger import Entry, Ledger
 from tasks.lock_stages import lock_stages, stages_of
 from tasks.params import (
     AuditParams,
+    CertifyParams,
     CheckDataParams,
     ChooseBackboneParams,
     EvaluateParams,
@@ -62,6 +63,7 @@ SECTIONS: tuple[type[Section], ...] = (
     AuditParams,
     FinetuneParams,
     EvaluateParams,
+    CertifyParams,
 )
 logger = logging.getLogger("flows.release")
 
@@ -110,11 +112,7 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
 def make_verdict(about: Project, run: Path) -> None:
     """The reproducible half, stage by stage; dvc.yaml holds the same stages with the same files."""
     file, data = PROJECTS / f"{about.name}.yaml", about.data
-    images = check_data(data=data, project=file, params=knobs(CheckDataParams, about), out=run / "check_data")
-    manifest = split(images=images, project=file, params=knobs(SplitParams, about), out=run / "split")
-    backbone = choose_backbone(
-        catalogue=CATALOGUE, weights=BACKBONES, params=knobs(ChooseBackboneParams, about), out=run / "backbone"
-    )
+    manifest, backbone = prepare(about, run)
     audit_augmentation(
         data=data,
         manifest=manifest,
@@ -148,6 +146,17 @@ def make_verdict(about: Project, run: Path) -> None:
         backbone=backbone,
         out=run / "card",
     )
+
+
+def prepare(about: Project, run: Path) -> tuple[Path, Path]:
+    """The stages before any training: the manifest's folder and the backbone's."""
+    file, data = PROJECTS / f"{about.name}.yaml", about.data
+    images = check_data(data=data, project=file, params=knobs(CheckDataParams, about), out=run / "check_data")
+    manifest = split(images=images, project=file, params=knobs(SplitParams, about), out=run / "split")
+    backbone = choose_backbone(
+        catalogue=CATALOGUE, weights=BACKBONES, params=knobs(ChooseBackboneParams, about), out=run / "backbone"
+    )
+    return manifest, backbone
 
 
 @task(cache_policy=NO_CACHE)

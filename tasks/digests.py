@@ -1,6 +1,7 @@
 """Digests: what a file, a folder, the code and the environment were when a result was made."""
 
 import ast
+import functools
 import hashlib
 import json
 from collections.abc import Collection
@@ -67,8 +68,9 @@ def digest_of_code(module: str) -> str:
     return sha256_text("\n".join(f"{sha256_file(TASKS.parent / f)}  {f}" for f in files))
 
 
+@functools.cache
 def digest_of_environment() -> str:
-    """The digest of the sorted list of installed distributions and their versions."""
+    """The digest of the sorted list of installed distributions and their versions; reading them takes a second."""
     return sha256_text("\n".join(sorted({f"{d.metadata['Name']}=={d.version}".lower() for d in distributions()})))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -259,6 +259,39 @@ class EvaluateParams(Section):
     min_clusters: int = Field(ge=2)  # with fewer groups in a slice, units are resampled instead
     calibration_bins: int = Field(ge=2)
     seed: int
+
+
+METHODS = ("scratch", "probe", "full", "lp-ft", "gradual")  # what a certificate compares; tasks/recipes.py says how
+
+
+class CertifyParams(Section):
+    """The transfer certificate and the ablation: how many seeds, labels and learning rates, and for how long."""
+
+    section: ClassVar[str] = "certify"
+    seeds: list[int] = Field(min_length=3)  # the first of them chooses the rates
+    retune: float = Field(gt=1)  # a seed whose validation loss is this many times the first one's tries the whole grid
+    labels: list[int | Literal["all"]] = Field(min_length=1)  # a class, of the training split
+    epochs: int = Field(ge=3)  # of every method alike
+    least_steps: int = Field(ge=0)  # few labels make short epochs: as many epochs as it takes to reach this
+    rates: dict[str, list[float]]  # method -> its grid, as long as every other's
+    lp_ft_rate: float = Field(gt=0, le=1)  # of the fine-tuning after the probe, as a share of the probe's
+    severities: list[Annotated[int, Field(ge=1, le=5)]]  # of each simulated condition, 1 to 5
+    min_slice: int = Field(ge=2)  # images; smaller slices are left out of worst group and gap, by name
+    ablate_labels: int | Literal["all"]
+    quick: dict[str, Any] = {}  # what `--quick` changes of the above
+
+    @model_validator(mode="after")
+    def _equal_grids(self) -> "CertifyParams":
+        sizes = {name: len(set(grid)) for name, grid in self.rates.items()}
+        if set(sizes) != set(METHODS) or len(set(sizes.values())) != 1 or 0 in sizes.values():
+            raise ValueError(f"rates must give {', '.join(METHODS)} a grid of equal length each, and gives {sizes}")
+        if any(isinstance(count, int) and count < 1 for count in self.labels) or len(set(self.seeds)) < 3:
+            raise ValueError("labels must be positive, and seeds at least three different ones")
+        return self
+
+    def in_a_hurry(self) -> "CertifyParams":
+        """The same with what `quick` changes."""
+        return CertifyParams.model_validate({**self.model_dump(), **self.quick, "quick": {}})
 
 
 class PretrainParams(Section):

@@ -85,7 +85,7 @@ def at_released(released: Path) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("words", [["--help"], ["release", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["release", "--help"], ["certify", "--help"]])
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     script = f"import sys; from flows.cli import app; app({words!r}, standalone_mode=False)\n"
     script += f"print(sorted(set({HEAVY.split()!r}) & set(sys.modules)))"
