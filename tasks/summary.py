@@ -6,6 +6,8 @@ from tasks.ledger import Entry
 from tasks.project import Project
 from tasks.registry import Registry
 
+UNKNOWN = "which no release of this project made: nothing was judged; `keel release` makes one that is"
+
 
 def status_lines(registry: Registry, about: Project) -> list[str]:
     """The project in a few lines; first puts back what a killed process left half done."""
@@ -36,6 +38,8 @@ def in_full(registry: Registry, what: str) -> str:
     names = [alias for alias, number in aliases.items() if number == version]
     lines = [f"# {registry.project} version {version} ({', '.join(names) or 'no alias'})", ""]
     lines += [f"* {key}: {value}" for key, value in sorted(tags.items())]
+    if not _is_ours(tags):
+        return "\n".join([*lines, "", UNKNOWN])
     return "\n".join([*lines, "", _in_full(registry, _decision(registry, tags["decision"]))])
 
 
@@ -56,7 +60,14 @@ def _about_version(registry: Registry, version: str | None) -> str:
     if version is None:
         return "none"
     tags = registry.version_tags(version)
+    if not _is_ours(tags):
+        return f"version {version}, {UNKNOWN}"
     return f"version {version}, {tags['verdict']} in decision {tags['decision']}, data {tags['data_version'][:16]}"
+
+
+def _is_ours(tags: dict[str, str]) -> bool:
+    """Whether a release made the version: MLflow lets anybody register one."""
+    return {"verdict", "decision", "data_version"} <= tags.keys()
 
 
 def _data(about: Project) -> str:

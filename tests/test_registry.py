@@ -27,6 +27,7 @@ from tasks.register import identity, register
 from tasks.registry import INTENT, Registry
 from tasks.settings import Settings
 from tasks.stage import STAMP
+from tasks.summary import _about_version, in_full
 
 NONE = {"champion": None, "challenger": None, "previous": None}
 TAGS = {"verdict": "PASS", "decision": "1", "data_version": "d"}
@@ -269,6 +270,15 @@ def test_experiment_deleted_by_hand_is_named_with_the_way_back(registry: Registr
         registry.experiment_id()
     registry.client.restore_experiment(number)
     assert registry.experiment_id() == number
+
+
+def test_version_that_somebody_registered_by_hand_is_shown_as_unjudged(registry: Registry) -> None:
+    # Fails when tasks/summary.py reads the tags of a release without asking whether they are there.
+    registry.client.create_registered_model(registry.project)
+    registry.client.create_model_version(registry.project, "file:///somewhere", tags={"made": "by hand"})
+    registry.client.set_registered_model_alias(registry.project, "champion", "1")
+    assert "version 1, which no release of this project made: nothing was judged" in _about_version(registry, "1")
+    assert "made: by hand" in in_full(registry, "champion")
 
 
 def test_unreachable_server_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
