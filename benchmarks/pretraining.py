@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from tasks.images import decode
-from tasks.scorer import normalise, to_pixels
+from tasks.scorer import outputs_of, to_pixels
 
 LABELS, DRAWS = 10, 3  # labels a class; draws of subjects, of labels and of random weights
 PENALTIES = (0.001, 0.01, 0.1, 1.0)  # inverse strengths; each kind of features gets its own from its training images
@@ -86,8 +86,7 @@ def features_of(row: str, pixels: torch.Tensor, recipe: dict[str, Any], backbone
     if row == "pretrained":
         net.load_state_dict(load_file(backbone / "backbone.safetensors"), strict=True)
     net.eval()
-    with torch.inference_mode():
-        return torch.cat([net(normalise(b, recipe["mean"], recipe["std"])) for b in pixels.split(256)]).numpy()
+    return outputs_of(net, pixels, recipe["mean"], recipe["std"]).numpy()
 
 
 def probe(features: np.ndarray, labels: np.ndarray, subjects: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:

@@ -223,6 +223,7 @@ def rules(about: Project, run: Path) -> dict[str, Path]:
         "project": PROJECTS / f"{about.name}.yaml",
         "catalogue": CATALOGUE,
         "passport": run / "backbone/passport.json",
+        "audit": run / "audit/audit.json",
     }
 
 

@@ -7,7 +7,6 @@ then lies in the folder that the error names.
 
 import json
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,17 +39,16 @@ from tasks.audit import (
 from tasks.augment import augment
 from tasks.contact_sheet import a_dozen, contact_sheet
 from tasks.errors import AugmentationRejected
-from tasks.findings import Finding
-from tasks.finetune import Trained, network_options, train
+from tasks.findings import Finding, without_nan
+from tasks.finetune import Trained, network_options, targets_of, train
 from tasks.params import AuditParams, Augmentation, EvaluateParams, FinetuneParams
 from tasks.pixels import load_pixels
 from tasks.plots import audit_losses
-from tasks.scorer import normalise
+from tasks.scorer import outputs_of
 from tasks.stage import stage
 from tasks.weights import create_backbone
 
 PAGE, FIGURES = "audit.html", "audit.json"
-BATCH = 256
 logger = logging.getLogger("tasks.audit_augmentation")
 
 
@@ -95,7 +93,7 @@ def audit_augmentation(
     checks += ablate(shown, clean, passport, weights, len(classes), params, training, intervals)
     judged = judge_checks(checks, intervals.level)
     figures = describe(judged, looks, shown, classes, training.augmentation)
-    (out / FIGURES).write_text(json.dumps(_without_nan(figures), indent=1) + "\n", encoding="utf-8")
+    (out / FIGURES).write_text(json.dumps(without_nan(figures), indent=1) + "\n", encoding="utf-8")
     (out / PAGE).write_text(draw_page(figures, shown, training, params), encoding="utf-8")
     for found in judged:
         logger.info("%s", found.sentence, extra={"detail": True})
@@ -106,8 +104,7 @@ def audit_augmentation(
 def gather(data: Path, rows: pd.DataFrame, classes: list[str], size: int, params: AuditParams) -> Images:
     """The images of `rows`, or a sample of them, decoded."""
     rows = rows.sample(min(len(rows), params.max_images), random_state=params.seed).sort_index().reset_index(drop=True)
-    targets = torch.tensor([classes.index(label) for label in rows["label"]])
-    return Images(rows, load_pixels(data, rows, size), targets)
+    return Images(rows, load_pixels(data, rows, size), targets_of(rows, classes))
 
 
 def look(
@@ -144,9 +141,7 @@ def named_policies(policy: Augmentation) -> dict[str, Augmentation]:
 
 def features(net: nn.Module, passport: dict[str, Any], images: torch.Tensor) -> np.ndarray:
     """float (N, 3, S, S) in 0..1 -> the pooled features of the frozen backbone, (N, D)."""
-    with torch.inference_mode():
-        batches = [net(normalise(b * 255, passport["mean"], passport["std"])) for b in images.split(BATCH)]
-    return torch.cat(batches).double().numpy()
+    return outputs_of(net, images * 255, passport["mean"], passport["std"]).double().numpy()
 
 
 def label_check(name: str, reading: Reading, shown: Images, params: AuditParams, intervals: EvaluateParams) -> Check:
@@ -196,9 +191,7 @@ def ablate(
 
 def score(trained: Trained, passport: dict[str, Any], clean: Images) -> tuple[np.ndarray, np.ndarray]:
     """Hits (n,) and cross-entropies (n,) on images as they were taken."""
-    with torch.inference_mode():
-        batches = [trained.net(normalise(b, passport["mean"], passport["std"])) for b in clean.pixels.split(BATCH)]
-    logits = torch.cat(batches).double()
+    logits = outputs_of(trained.net, clean.pixels, passport["mean"], passport["std"]).double()
     return (logits.argmax(1) == clean.targets).numpy(), F.cross_entropy(logits, clean.targets, reduction="none").numpy()
 
 
@@ -267,11 +260,3 @@ def refuse(judged: list[Judged], figures: dict[str, Any], out: Path) -> None:
         f"the augmentation policy is rejected: {'; '.join(j.sentence.removeprefix(HARMFUL + ' ') for j in harmful)}"
         f"{notes}. Lower or remove {keys} in params.yaml; {out / PAGE} shows the images"
     )
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -46,7 +46,7 @@ TYPES = {"metric": str, "slice": str, "n": int, "clusters": int, "method": str, 
 
 def write_findings(findings: Iterable[Finding], path: Path) -> None:
     """Write the list as JSON, one finding a line."""
-    lines = [json.dumps(_without_nan(asdict(f)), allow_nan=False, ensure_ascii=False) for f in findings]
+    lines = [json.dumps(without_nan(asdict(f)), allow_nan=False, ensure_ascii=False) for f in findings]
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
 
@@ -75,8 +75,13 @@ def index_findings(findings: Iterable[Finding]) -> dict[tuple[str, str], Finding
     return index
 
 
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {key: None for key in FLOATS if not math.isfinite(row[key])}
+def without_nan(value: Any) -> Any:
+    """The same for JSON, which has no number for what is none: None in its place, at any depth."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _finding(row: Any, place: str) -> Finding:

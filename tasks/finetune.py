@@ -40,7 +40,7 @@ from tasks.pace import Pace, choose_pace
 from tasks.params import FinetuneParams, Phase
 from tasks.pixels import load_pixels
 from tasks.processes import is_launched, launch, rank
-from tasks.scorer import FACTS, WEIGHTS, normalise, standardise
+from tasks.scorer import FACTS, WEIGHTS, outputs_of, standardise
 from tasks.settings import settings
 from tasks.stage import CHECKPOINTS, stage
 from tasks.weights import create_backbone
@@ -128,9 +128,13 @@ def load_tensors(data: Path, table: pd.DataFrame, classes: list[str], size: int,
     tensors = {}
     for split in ("train", "validation", "calibration"):
         part = table[table["split"] == split]
-        targets = torch.tensor([classes.index(label) for label in part["label"]])
-        tensors[split] = (load_pixels(data, part, size, memory_mb), targets)
+        tensors[split] = (load_pixels(data, part, size, memory_mb), targets_of(part, classes))
     return tensors
+
+
+def targets_of(rows: pd.DataFrame, classes: list[str]) -> torch.Tensor:
+    """The class numbers of the rows (column label), int64 (N,)."""
+    return torch.tensor([classes.index(label) for label in rows["label"]], dtype=torch.int64)
 
 
 def train(
@@ -157,8 +161,8 @@ def train(
     with seeded(params.seed, params.trainer.threads), tempfile.TemporaryDirectory(prefix="keel-") as spare:
         net = create_backbone(passport["architecture"], weights, count, **options)
         pace = pace_of(net, params)
-        run = run_digest(passport, weights, [rate, phases, params, pace, count], tensors)
-        checkpoints = Checkpoints(keep, run) if keep else None
+        about = [rate, phases, params, pace, count]
+        checkpoints = Checkpoints(keep, run_digest(passport, weights, about, tensors)) if keep else None
         epochs = Epochs(
             *tensors["train"],
             params.batch_size,
@@ -261,9 +265,7 @@ def seeded(seed: int, threads: int) -> Iterator[None]:
 
 def fit_temperature(net: nn.Module, passport: dict[str, Any], pixels: torch.Tensor, targets: torch.Tensor) -> float:
     """The temperature, from 0.05 to 20, at which the calibration split's negative log-likelihood is lowest."""
-    with torch.inference_mode():
-        batches = [net(normalise(b, passport["mean"], passport["std"])) for b in pixels.split(256)]
-    logits = torch.cat(batches).double()
+    logits = outputs_of(net, pixels, passport["mean"], passport["std"]).double()
 
     def loss(log_temperature: float) -> float:
         return float(F.cross_entropy(logits / torch.tensor(log_temperature).exp(), targets))

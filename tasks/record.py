@@ -80,8 +80,7 @@ def _body(run: Path, verdict: Verdict, data: DataVersion, rules: dict[str, str])
     model = json.loads((run / "model/model.json").read_text(encoding="utf-8"))
     passport = json.loads((run / "backbone/passport.json").read_text(encoding="utf-8"))
     about = {**data.as_dict(), "sentence": data.sentence()}
-    body = decision_body(verdict, rules, about, model, passport, git_state())
-    return {**body, "evidence": {**body["evidence"], "audit": sha256_file(run / "audit/audit.json")}}
+    return decision_body(verdict, rules, about, model, passport, git_state())
 
 
 def log_run(

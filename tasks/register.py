@@ -19,7 +19,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.digests import TASKS, modules_behind, sha256_file, sha256_text
+from tasks.digests import TASKS, digest_of, modules_behind
 from tasks.registry import INTENT, Registry, trouble
 from tasks.scorer import FACTS
 from tasks.stage import STAMP
@@ -59,8 +59,7 @@ def register(registry: Registry, model: Path, run_id: str, tags: dict[str, str])
 
 def identity(model: Path) -> str:
     """What tells one model from another: the names and digests of its folder's files, but for how it was made."""
-    files = sorted(p for p in model.rglob("*") if p.is_file() and p.name != STAMP)
-    return sha256_text("\n".join(f"{sha256_file(p)}  {p.relative_to(model).as_posix()}" for p in files))
+    return digest_of(model, {STAMP})
 
 
 def _tie(registry: Registry, version: str, tags: dict[str, str], about: dict[str, Any]) -> None:

@@ -23,11 +23,11 @@ from torch import nn
 
 from tasks.conditions import CONDITIONS, apply_condition
 from tasks.errors import BadInput
-from tasks.finetune import Trained, fit_temperature, network_options, train
-from tasks.forgetting import BATCH, features_of, linear_cka, probe_accuracy, source_pictures
+from tasks.finetune import Trained, fit_temperature, network_options, targets_of, train
+from tasks.forgetting import features_of, linear_cka, probe_accuracy, source_pictures
 from tasks.label_draws import describe_labels, draw_labels
 from tasks.pixels import load_pixels
-from tasks.scorer import normalise
+from tasks.scorer import outputs_of
 from tasks.slices import JUDGED
 from tasks.trials import (
     WEIGHTS,
@@ -95,8 +95,8 @@ def fit(trial: Trial, rate: float, ground: Ground) -> Trained:
     drawn = draw_labels(rows, trial.labels, trial.seed)
     classes = classes_of(parts)
     tensors = {
-        "train": (pixels[torch.from_numpy(rows.index.get_indexer(drawn.index))], targets(drawn, classes)),
-        **{name: (parts[name][1], targets(parts[name][0], classes)) for name in ("validation", "calibration")},
+        "train": (pixels[torch.from_numpy(rows.index.get_indexer(drawn.index))], targets_of(drawn, classes)),
+        **{name: (parts[name][1], targets_of(parts[name][0], classes)) for name in ("validation", "calibration")},
     }
     weights = ground.backbone / WEIGHTS if trial.recipe.pretrained else None
     groups = parts["validation"][0]["group"].tolist()  # for the test that ends the unfreezing
@@ -109,11 +109,11 @@ def measure(net: nn.Module, trial: Trial, ground: Ground) -> tuple[dict[str, Any
     passport, parts = read_passport(ground), load_parts(ground, size)
     mean, std, classes = passport["mean"], passport["std"], classes_of(parts)
     rows, pixels = parts["calibration"]
-    temperature = fit_temperature(net, passport, pixels, targets(rows, classes))
+    temperature = fit_temperature(net, passport, pixels, targets_of(rows, classes))
     answers = []
     for place, (rows, pixels) in places(ground, size).items():
-        probabilities = torch.softmax(logits_of(net, pixels, mean, std) / temperature, dim=1).numpy()
-        truth = targets(rows, classes).numpy()
+        probabilities = torch.softmax(outputs_of(net, pixels, mean, std).double() / temperature, dim=1).numpy()
+        truth = targets_of(rows, classes).numpy()
         answers.append(
             pd.DataFrame(
                 {
@@ -134,12 +134,6 @@ def measure(net: nn.Module, trial: Trial, ground: Ground) -> tuple[dict[str, Any
         facts |= {"source_before": before.source_accuracy}
         facts |= {"source_after": probe_accuracy(features_of(net, pictures, mean, std), figures)}
     return facts, pd.concat(answers, ignore_index=True)
-
-
-def logits_of(net: nn.Module, pixels: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
-    """float64 (N, K) of uint8 (N, 3, S, S)."""
-    with torch.inference_mode():
-        return torch.cat([net(normalise(batch, mean, std)) for batch in pixels.split(BATCH)]).double()
 
 
 @dataclass(frozen=True)
@@ -202,11 +196,6 @@ def simulate(condition: str, pixels: torch.Tensor, severity: int) -> torch.Tenso
 def classes_of(parts: dict[str, Part]) -> list[str]:
     """All labels, in the order of the classifier's outputs."""
     return sorted(set().union(*(rows["label"] for rows, _ in parts.values())))
-
-
-def targets(rows: pd.DataFrame, classes: list[str]) -> torch.Tensor:
-    """The class numbers of the rows, int64 (N,)."""
-    return torch.from_numpy(pd.Index(classes).get_indexer(rows["label"]).astype(np.int64))
 
 
 @contextmanager

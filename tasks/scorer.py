@@ -13,6 +13,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 
 from tasks.images import decode
 
@@ -28,7 +29,7 @@ def to_pixels(image: Image.Image, size: int) -> np.ndarray:
 
 def normalise(pixels: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
     """uint8 (N, 3, S, S) -> float32 of the same shape, in the backbone's units, channels last in memory."""
-    return standardise(pixels.float().div_(255), mean, std).contiguous(memory_format=torch.channels_last)
+    return standardise(pixels.float() / 255, mean, std).contiguous(memory_format=torch.channels_last)
 
 
 def standardise(images: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
@@ -36,6 +37,12 @@ def standardise(images: torch.Tensor, mean: list[float], std: list[float]) -> to
     centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
     spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
     return (images - centre) / spread
+
+
+def outputs_of(net: nn.Module, pixels: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
+    """What a network says of uint8 (N, 3, S, S), in parts: logits (N, K), or features (N, D) where it has no head."""
+    with torch.inference_mode():
+        return torch.cat([net(normalise(part, mean, std)) for part in pixels.split(BATCH)])
 
 
 class Scorer:

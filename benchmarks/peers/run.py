@@ -20,7 +20,7 @@ from torch import nn
 
 from benchmarks.peers.job import Job, Photos, read_job
 from tasks.images import decode
-from tasks.scorer import normalise, to_pixels
+from tasks.scorer import outputs_of, to_pixels
 
 WARM_IMAGES, WARM_SIZE = 64, 48
 
@@ -64,9 +64,7 @@ def predict(net: nn.Module, job: Job, photos: Photos) -> tuple[float, np.ndarray
     images = [to_pixels(decode(Path(job.root, name), name), job.image_size) for name in photos.files]
     targets = torch.tensor(photos.targets)
     net.eval()
-    with torch.inference_mode():
-        batches = torch.from_numpy(np.stack(images)).split(256)
-        logits = torch.cat([net(normalise(batch, job.mean, job.std)).float() for batch in batches])
+    logits = outputs_of(net, torch.from_numpy(np.stack(images)), job.mean, job.std).float()
     return float(nn.functional.cross_entropy(logits, targets)), (logits.argmax(1) == targets).numpy()
 
 
