@@ -43,7 +43,6 @@ class Epochs(IterableDataset[Batch]):
     prepare: Prepare
     place: Place = field(default_factory=Place)
     stored: Activations | None = None
-    views: int = 0
     rank: int = 0
     world: int = 1  # processes; each takes every `world`-th image of a batch
 
@@ -63,6 +62,14 @@ class Epochs(IterableDataset[Batch]):
         """Random numbers that belong to this phase and epoch, and to nothing else."""
         return torch.Generator().manual_seed(mix(self.seed, self.place.phase, self.place.epoch, *what))
 
+    def view_generator(self, number: int) -> torch.Generator:
+        """Random numbers for one part of the views that are stored in this phase."""
+        return torch.Generator().manual_seed(mix(self.seed, self.place.phase, 3, number))
+
+    def as_taken(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (B, 3, S, S) as the network takes them, without augmentation."""
+        return self.prepare(pixels.float() / 255)
+
     def augmented(self, places: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The images at `places`, augmented, as the network takes them."""
         return self.prepare(augment(self.pixels[places].float().div_(255), self.policy, generator))
@@ -73,14 +80,11 @@ class Epochs(IterableDataset[Batch]):
 
     def _stored(self, number: int, places: torch.Tensor) -> Batch:
         assert self.stored is not None
-        views = (self.first_views()[places] + self.place.epoch) % self.views  # every view before any comes again
-        mine = places[self._mine]
-        return self.stored.take(views[self._mine], mine), self.targets[mine], len(places)
-
-    def first_views(self) -> torch.Tensor:
-        """Which stored view each image shows in the first epoch of the phase."""
         generator = torch.Generator().manual_seed(mix(self.seed, self.place.phase))
-        return torch.randint(self.views, (len(self.targets),), generator=generator)
+        first = torch.randint(self.stored.views, (len(self.targets),), generator=generator)  # in the first epoch
+        mine = places[self._mine]
+        views = (first[mine] + self.place.epoch) % self.stored.views  # every view before any comes again
+        return self.stored.take(views, mine), self.targets[mine], len(places)
 
     @property
     def _mine(self) -> slice:

@@ -128,6 +128,7 @@ class Activations:
 
     def __init__(self, views: int, count: int, cut: Cut, file: Path | None) -> None:
         shape = cut.shape
+        self.views = views
         self.images = len(shape) == 3
         if self.images:  # (C, H, W) is stored as (H, W, C), so that a batch comes out channels last
             shape = (shape[1], shape[2], shape[0])

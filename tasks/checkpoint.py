@@ -7,15 +7,16 @@ what verifies, and belongs to the same run, is read; anything else is refused by
 
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load, save
+from torch import nn
 
 from tasks.digests import canonical_json, sha256_bytes, sha256_text
+from tasks.whole_files import write_whole
 
 KEPT = 2  # the newest may be torn
 logger = logging.getLogger("tasks.checkpoint")
@@ -35,9 +36,9 @@ class Checkpoints:
         number = self._numbers()[-1] + 1 if self._numbers() else 1
         content = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
         head = {"run": self.run, "tensors": sha256_bytes(content), "facts": facts}
-        _write(self.folder / f"{number:06d}.safetensors", content)
+        write_whole(self.folder / f"{number:06d}.safetensors", content)
         text = json.dumps({**head, "sha256": sha256_text(canonical_json(head))})
-        _write(self.folder / f"{number:06d}.json", text.encode())
+        write_whole(self.folder / f"{number:06d}.json", text.encode())
         for old in self._numbers()[:-KEPT]:
             (self.folder / f"{old:06d}.json").unlink()
             (self.folder / f"{old:06d}.safetensors").unlink(missing_ok=True)
@@ -67,10 +68,26 @@ class Checkpoints:
         return sorted(int(file.stem) for file in self.folder.glob("*.json") if file.stem.isdigit())
 
 
-def _write(path: Path, content: bytes) -> None:
-    fresh = path.with_suffix(path.suffix + ".partial")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
+def optimizer_tensors(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """What an optimizer keeps of each parameter, under `optimizer/<key>/<parameter>`."""
+    return {
+        f"optimizer/{key}/{name}": value
+        for name, parameter in net.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer(net: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Give an optimizer back what `optimizer_tensors` took."""
+    parameters = dict(net.named_parameters())
+    for place, value in below(tensors, "optimizer/").items():
+        key, name = place.split("/", 1)
+        parameter = parameters[name]
+        # In the parameter's own memory layout, which the fused optimizer takes for granted.
+        like = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+        optimizer.state[parameter][key] = like.to(parameter.device)
+
+
+def below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin so, without the beginning."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

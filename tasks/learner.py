@@ -25,16 +25,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tasks.batches import Batch, Epochs, Place, ahead, mix
-from tasks.boundary import Activations, Shortcut, bytes_of, find_cut
-from tasks.checkpoint import Checkpoints
-from tasks.openings import Opening, gain_of_opening
+from tasks.batches import Batch, Epochs, Place, mix
+from tasks.boundary import Shortcut
+from tasks.checkpoint import Checkpoints, below, load_optimizer, optimizer_tensors
+from tasks.openings import gain_of_opening
 from tasks.params import FinetuneParams, Phase
 from tasks.regularisers import MovingAverage, StartingPoint, mixed
+from tasks.stored_work import CHUNK, StoredWork, store_work
 from tasks.unfreezing import check_frozen, frozen_tensors, layer_rates, open_names, set_open, stage_groups
 
-CHUNK = 256  # images that are scored at once
-MEGABYTE = 1_000_000
+FIGURES = ("train_loss", "validation_loss", "validation_accuracy")  # of each row of the curve
 logger = logging.getLogger("tasks.learner")
 
 
@@ -108,9 +108,8 @@ class GradualUnfreezing(L.Callback):
         self.frozen: dict[str, str] = {}
         self.curve: list[dict[str, Any]] = []
         self.notes: list[str] = []  # what was done about storing and opening, in sentences
-        self.openings: list[Opening] = []
         self.finished = False
-        self.stored_validation: Activations | None = None
+        self.work: StoredWork | None = None
         self.saved_at = time.monotonic()
 
     @property
@@ -122,6 +121,11 @@ class GradualUnfreezing(L.Callback):
     def phase(self) -> Phase:
         """The phase that runs."""
         return self.phases[self.place.phase]
+
+    @property
+    def name(self) -> str:
+        """What messages call the phase."""
+        return f"phase {self.place.phase + 1} (open: {self.phase.open})"
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """Begin the first phase, or go on where a killed run stood."""
@@ -156,8 +160,7 @@ class GradualUnfreezing(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
         """Validate, note the epoch, keep the weights if they are the best so far, end the phase when it is over."""
-        name = f"phase {self.place.phase + 1} (open: {self.phase.open})"
-        check_frozen(module.net, self.opened, self.frozen, name)
+        check_frozen(module.net, self.opened, self.frozen, self.name)
         if trainer.world_size > 1:
             self._agree(module)
         with module.average.applied(module.net) if module.average else nullcontext():
@@ -196,9 +199,9 @@ class GradualUnfreezing(L.Callback):
         return F.cross_entropy(logits, self.targets, reduction="none"), float(hits)
 
     def _validation_inputs(self, places: torch.Tensor) -> torch.Tensor:
-        if self.stored_validation is not None:
-            return self.stored_validation.take(torch.zeros_like(places), places)
-        return self.epochs.prepare(self.images[places].float().div_(255))
+        if self.work:
+            return self.work.validation.take(torch.zeros_like(places), places)
+        return self.epochs.as_taken(self.images[places])
 
     def _begin(self, trainer: L.Trainer, module: Any) -> None:
         """Open what the phase opens, with a fresh optimizer, and store what stays frozen."""
@@ -216,79 +219,49 @@ class GradualUnfreezing(L.Callback):
         self._store(trainer, module)
 
     def _store(self, trainer: L.Trainer, module: Any) -> None:
-        """Compute what the frozen part says of each image, in some views, unless nothing is frozen or it may not be."""
-        views = min(self.params.trainer.views, math.ceil(self.phase.epochs / 2))  # each serves two epochs or more
-        name = f"phase {self.place.phase + 1} (open: {self.phase.open})"
+        """Compute what the frozen part says of each image, unless nothing is frozen or it may not be stored."""
+        asked = self.params.trainer
+        views = min(asked.views, math.ceil(self.phase.epochs / 2))  # each serves two epochs or more
         if not self.frozen or not views or self.params.mixup or self.params.cutmix:
             return
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            sample = self.epochs.prepare(self.images[:2].float().div_(255)).to(module.device)
-            cut = find_cut(module.net, self.opened, sample)
-            set_open(module.net, self.opened)
-            if cut is None:
-                return
-            augmented = bool(self.epochs.policy.active())
-            views = views if augmented else 1
-            count = len(self.epochs.targets)
-            room = bytes_of(cut, count, views)
-            in_memory = room <= self.params.trainer.memory_mb * MEGABYTE
-            shortcut = Shortcut(module.net, cut)
-            stored = Activations(views, count, cut, None if in_memory else self._file("train"))
-            work = [(view, places) for view in range(views) for places in torch.arange(count).split(CHUNK)]
-            images = ahead(lambda n: self.epochs.augmented(work[n][1], self._view_generator(n)), range(len(work)))
-            for (view, places), batch in zip(work, images, strict=True):
-                stored.put(view, places, shortcut.activations(batch.to(module.device)))
-            self.stored_validation = Activations(1, len(self.targets), cut, None)
-            for places in torch.arange(len(self.targets)).split(CHUNK):
-                batch = self.epochs.prepare(self.images[places].float().div_(255))
-                self.stored_validation.put(0, places, shortcut.activations(batch.to(module.device)))
-        self.epochs.stored, self.epochs.views = stored, views
-        module.shortcut = shortcut
-        shortcut.install()
-        what = f"{views} augmented views" if augmented else "one view, without augmentation,"
-        self._say(
-            f"{name}: what the frozen part says of each image up to {cut.module} was computed once, in {what} an image "
-            f"({room / MEGABYTE:.0f} MB, {'in memory' if in_memory else 'in a mapped file'})"
-        )
-
-    def _view_generator(self, number: int) -> torch.Generator:
-        return torch.Generator().manual_seed(mix(self.params.seed, self.place.phase, 3, number))
-
-    def _file(self, name: str) -> Path:
         assert self.spare is not None
-        return self.spare / f"activations-{name}-{self.place.phase}.mapped"
+        file = self.spare / f"activations-{self.place.phase}.mapped"
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            self.work = store_work(module.net, self.opened, self.epochs, self.images, views, asked.memory_mb, file)
+        if self.work:
+            self.epochs.stored, module.shortcut = self.work.train, self.work.shortcut
+            module.shortcut.install()
+            self._say(f"{self.name}: {self.work.how}")
 
     def _forget(self, module: Any) -> None:
         """Let the whole network run again."""
         if module.shortcut:
             module.shortcut.remove()
-        module.shortcut, self.epochs.stored, self.stored_validation = None, None, None
+        module.shortcut, self.epochs.stored, self.work = None, None, None
 
     def _end(self, trainer: L.Trainer, module: Any) -> None:
         """Go on with the best weights: to the next phase when there is one that may open, else to the end."""
         self._forget(module)
         if self.best_weights:
             module.net.load_state_dict(self.best_weights)
-        number, phase = self.place.phase + 1, self.phase
+        number = self.place.phase + 1
         logger.info(
-            "phase %d (open: %s) ended after %d epochs, lowest validation loss %.4f; frozen tensors are unchanged",
-            *(number, phase.open, self.place.epoch, self.best_loss),
+            "%s ended after %d epochs, lowest validation loss %.4f; frozen tensors are unchanged",
+            *(self.name, self.place.epoch, self.best_loss),
         )
-        stop = self._judge_opening(number, phase)
-        if stop or number == len(self.phases):
+        if self._brought_too_little() or number == len(self.phases):
             self.finished = trainer.should_stop = True
         else:
             self.place.phase, self.place.epoch, self.place.batch = number, 0, 0
             self._begin(trainer, module)
 
-    def _judge_opening(self, number: int, phase: Phase) -> bool:
+    def _brought_too_little(self) -> bool:
         """Whether the phase, other than the first, brought too little for the next one to open."""
-        if number == 1 or not self.params.stop_level:
+        if self.place.phase == 0 or not self.params.stop_level:
             return False
         opening = gain_of_opening(self.losses_before, self.best_losses, self.groups, self.params.stop_level)
-        self.openings.append(opening)
-        deeper = number < len(self.phases)
-        self._say(f"phase {number} (open: {phase.open}) {opening.sentence(deeper)}")
+        deeper = self.place.phase + 1 < len(self.phases)
+        self._say(f"{self.name} {opening.sentence(deeper)}")
         return not opening.significant
 
     def _say(self, sentence: str) -> None:
@@ -305,12 +278,9 @@ class GradualUnfreezing(L.Callback):
         tensors |= {"best_losses": self.best_losses, "losses_before": self.losses_before}
         tensors |= {"best_loss": torch.tensor(self.best_loss, dtype=torch.float64)}
         tensors |= {"train_losses": torch.stack(module.train_losses) if module.train_losses else torch.empty(0)}
-        keys = ("train_loss", "validation_loss", "validation_accuracy")
-        figures = [[row[key] for key in keys] for row in self.curve]
-        tensors |= {"curve": torch.tensor(figures, dtype=torch.float64).reshape(-1, len(keys))}
-        for name, parameter in module.net.named_parameters():
-            for key, value in trainer.optimizers[0].state.get(parameter, {}).items():
-                tensors[f"optimizer/{key}/{name}"] = value
+        figures = [[row[key] for key in FIGURES] for row in self.curve]
+        tensors |= {"curve": torch.tensor(figures, dtype=torch.float64).reshape(-1, len(FIGURES))}
+        tensors |= optimizer_tensors(module.net, trainer.optimizers[0])
         if module.average:
             tensors |= {f"average/{k}": v for k, v in module.average.average.items()}
         facts = {
@@ -329,27 +299,18 @@ class GradualUnfreezing(L.Callback):
         self, trainer: L.Trainer, module: Any, tensors: dict[str, torch.Tensor], facts: dict[str, Any]
     ) -> None:
         """Stand where the checkpoint was written."""
-        module.net.load_state_dict(_below(tensors, "net/"))
-        self.best_weights = _below(tensors, "best/")
+        module.net.load_state_dict(below(tensors, "net/"))
+        self.best_weights = below(tensors, "best/")
         self.best_losses, self.losses_before = tensors["best_losses"], tensors["losses_before"]
         self.best_loss, self.best_epoch = float(tensors["best_loss"]), facts["best_epoch"]
         module.train_losses = list(tensors["train_losses"])
-        keys = ("train_loss", "validation_loss", "validation_accuracy")
         self.curve = [
-            {"phase": phase, "open": open_, "epoch": epoch} | dict(zip(keys, figures, strict=True))
+            {"phase": phase, "open": open_, "epoch": epoch} | dict(zip(FIGURES, figures, strict=True))
             for (phase, open_, epoch), figures in zip(facts["curve"], tensors["curve"].tolist(), strict=True)
         ]
-        optimizer = trainer.optimizers[0]
-        parameters = dict(module.net.named_parameters())
-        for name, value in tensors.items():
-            if name.startswith("optimizer/"):
-                _, key, owner = name.split("/", 2)
-                parameter = parameters[owner]
-                # In the parameter's own memory layout, which the fused optimizer takes for granted.
-                like = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
-                optimizer.state[parameter][key] = like.to(parameter.device)
+        load_optimizer(module.net, trainer.optimizers[0], tensors)
         if module.average:
-            module.average.average, module.average.steps = _below(tensors, "average/"), facts["average_steps"]
+            module.average.average, module.average.steps = below(tensors, "average/"), facts["average_steps"]
         self.place.phase, self.place.epoch, self.place.batch = facts["place"]
         self.step, self.finished = facts["step"], facts["finished"]
         if self.finished:
@@ -370,7 +331,3 @@ def shape(step: int, warmup: int, steps: int) -> float:
 
 def _copy(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
-
-
-def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tasks.digests import canonical_json, sha256_text
+from tasks.whole_files import write_whole
 
 STEPS = 3  # timed, after one that is not
 MARGIN = 0.95  # another way than plain float32 must take less than this share of its time: near ties stay plain
@@ -64,9 +65,7 @@ def choose_pace(
         chosen = best if seconds[best] < MARGIN * seconds[plain] else plain
         per_second = {f"{p.precision}{' channels last' * p.channels_last}": shape[0] / s for p, s in seconds.items()}
         known[key] = asdict(chosen) | {"machine": machine(device), "images_per_second": per_second}
-        fresh = file.with_suffix(".partial")
-        fresh.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        fresh.rename(file)
+        write_whole(file, (json.dumps(known, indent=1) + "\n").encode())
     text = ", ".join(f"{name} {rate:.0f}" for name, rate in per_second.items())
     logger.info("images a second, forward and backward: %s; chose %s", text, chosen)
     return chosen

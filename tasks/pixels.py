@@ -5,11 +5,9 @@ with an index of (sha256 of the image file, checksum of the row). Training, eval
 release so decode an image once. The image file is still read, and compared with its sha256, every time.
 """
 
-import hashlib
 import logging
 import os
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from tasks.digests import digest_of_code, sha256_text
+from tasks.digests import digest_of_code, sha256_bytes, sha256_text
 from tasks.errors import DigestMismatch
 from tasks.images import decode
 from tasks.scorer import to_pixels
@@ -80,19 +78,18 @@ class Store:
             file = self.folder / f"{sha256_text(' '.join(names))[:16]}.mapped"
             pixels = torch.from_file(str(file), True, len(names) * self.row_bytes, dtype=torch.uint8)
             pixels = pixels.view(len(names), *self.shape)
-        for part in _chunks(len(names)):
-            for number in range(part.start, part.stop):
-                row = rows[places[number]]
-                if zlib.crc32(row) != self.checks[places[number]]:
-                    raise DigestMismatch(
-                        f"{self.folder / 'rows'} does not hold what was decoded; remove {self.folder}, it is made again"
-                    )
-                pixels[number] = torch.from_numpy(np.array(row))
+        for number, place in enumerate(places):
+            row = np.array(rows[place])
+            if zlib.crc32(row.data) != self.checks[place]:
+                raise DigestMismatch(
+                    f"{self.folder / 'rows'} does not hold what was decoded; remove {self.folder}, it is made again"
+                )
+            pixels[number] = torch.from_numpy(row)
         return pixels
 
     def _decode(self, root: Path, path: str, sha256: str) -> np.ndarray | None:
         content = (root / path).read_bytes()
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if sha256_bytes(content) != sha256:
             raise DigestMismatch(f"{root / path} changed after the data check; run the release again from the start")
         return None if sha256 in self.places else to_pixels(decode(content, path), self.shape[1])
 
@@ -104,13 +101,13 @@ class Store:
         with file.open("r+b" if file.is_file() else "wb") as rows:
             rows.seek(len(self.checks) * self.row_bytes)
             rows.truncate()
-            for row in new.values():
-                rows.write(row.tobytes())
+            contents = {name: row.tobytes() for name, row in new.items()}
+            rows.writelines(contents.values())
             rows.flush()
             os.fsync(rows.fileno())
         with (self.folder / "index").open("a", encoding="utf-8") as index:
-            for name, row in new.items():
-                check = zlib.crc32(row.tobytes())
+            for name, content in contents.items():
+                check = zlib.crc32(content)
                 index.write(f"{name} {check}\n")
                 self.places[name] = len(self.checks)
                 self.checks.append(check)
@@ -125,8 +122,3 @@ class Store:
             name, check = line.split()
             self.places[name] = len(self.checks)
             self.checks.append(int(check))
-
-
-def _chunks(count: int) -> Iterator[range]:
-    for start in range(0, count, CHUNK):
-        yield range(start, min(start + CHUNK, count))

@@ -11,7 +11,6 @@ keeps what was finished and the next one does only what is missing; a file that 
 """
 
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.digests import canonical_json, digest_of_code, digest_of_environment, sha256_file, sha256_text
 from tasks.label_draws import Labels, describe_labels, draw_labels
 from tasks.recipes import Recipe
+from tasks.whole_files import write_whole
 
 MANIFEST, WEIGHTS, PASSPORT = "manifest.parquet", "backbone.safetensors", "passport.json"
 SIMULATED = "test/simulated="
@@ -194,9 +194,7 @@ def write_measured(stem: Path, facts: dict[str, Any], answers: pd.DataFrame) -> 
     """Keep what a network did: the answers first, then the facts that name them."""
     table = with_suffix(stem, ".parquet")
     table.parent.mkdir(parents=True, exist_ok=True)
-    partial = with_suffix(table, f".{os.getpid()}.partial")
-    answers.to_parquet(partial, index=False)
-    partial.replace(table)
+    write_whole(table, answers.to_parquet(index=False))
     _write(with_suffix(stem, ".measured.json"), {**facts, "answers": sha256_file(table)})
 
 
@@ -212,6 +210,4 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _write(path: Path, body: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     body = json.loads(canonical_json(body))
-    partial = with_suffix(path, f".{os.getpid()}.partial")
-    partial.write_text(json.dumps({"sha256": sha256_text(canonical_json(body)), "body": body}), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps({"sha256": sha256_text(canonical_json(body)), "body": body}).encode())

@@ -180,7 +180,7 @@ def test_modes_of_batchnorm_follow_the_phase() -> None:
 def test_mapped_activations_give_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
     phases = [Phase(open=1, epochs=2, rate=1.0)]
     memory = run("test_resnet", phases=phases)
-    monkeypatch.setattr("tasks.learner.MEGABYTE", 1)  # 29 images do not fill a real one
+    monkeypatch.setattr("tasks.stored_work.MEGABYTE", 1)  # 29 images do not fill a real one
     mapped = run("test_resnet", phases=phases, trainer=STORED.model_copy(update={"memory_mb": 1}))
     assert "in a mapped file" in " ".join(mapped.notes)
     pd.testing.assert_frame_equal(memory.curve, mapped.curve)
