@@ -19,21 +19,24 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 
-def load_section(record: type[S], path: Path, overrides: dict[str, Any] | None = None) -> S:
-    """Read the record's section of a params file, with a project's overrides of single keys laid over it."""
+def load_section(
+    record: type[S], path: Path, overrides: dict[str, Any] | None = None, section: str | None = None
+) -> S:
+    """Read the record's section of a params file, or another of that form, with a project's overrides laid over it."""
+    name = section or record.section
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}; it holds the parameters of every stage") from error
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not valid YAML: {error}") from error
-    values = {**(document.get(record.section) or {}), **(overrides or {})}
+    values = {**(document.get(name) or {}), **(overrides or {})}
     try:
         return record.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
         known = ", ".join(record.model_fields)
-        raise BadInput(f"{path}, section {record.section}: {problems}; the keys are {known}") from error
+        raise BadInput(f"{path}, section {name}: {problems}; the keys are {known}") from error
 
 
 # One record for each stage below.
@@ -133,10 +136,11 @@ class EvaluateParams(Section):
 
 
 class PretrainParams(Section):
-    """Pretraining on formula-drawn images; shares are of the steps."""
+    """Pretraining on formula-drawn images; shares are of the steps. Other architectures have sections of their own."""
 
     section: ClassVar[str] = "pretrain"
     architecture: str
+    precision: Literal["bf16", "fp32"] = "bf16"  # of the matrix products; what is quicker differs by architecture
     seed: int
     threads: int = Field(gt=0)  # another number gives other bytes
     classes: int = Field(gt=1)
