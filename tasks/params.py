@@ -19,9 +19,7 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 
-def load_section(
-    record: type[S], path: Path, overrides: dict[str, Any] | None = None, section: str | None = None
-) -> S:
+def load_section(record: type[S], path: Path, overrides: dict[str, Any] | None = None, section: str | None = None) -> S:
     """Read the record's section of a params file, or another of that form, with a project's overrides laid over it."""
     name = section or record.section
     try:
@@ -93,11 +91,31 @@ class FinetuneParams(Section):
     devices: int = 1
 
 
+AUTO = "auto"  # choose_backbone.name: take what the shortlist found
+
+
+class ShortlistParams(Section):
+    """How the backbones that the catalogue allows are compared on the project's own images."""
+
+    section: ClassVar[str] = "shortlist"
+    include_hub: bool  # also fetch what only a hub has; otherwise what is here, or was fetched before
+    finalists: int = Field(gt=0)  # this many, the best by the frozen scores, get a short fine-tune
+    phases: list[Phase] = Field(min_length=1)
+    rates: list[float] = Field(min_length=1)
+    most_images: int = Field(ge=20)  # of each split; more are drawn from at random
+    resamples: int = Field(ge=100)
+    level: float = Field(gt=0.5, lt=1)
+    min_clusters: int = Field(ge=2)  # with fewer groups, units are resampled instead
+    seed: int
+    cache: str = "state/hub"  # as in choose_backbone
+    hub_timeout_s: float = Field(default=10, gt=0)
+
+
 class ChooseBackboneParams(Section):
     """Which entry of governance/backbones.yaml to start from, and how weights from a hub are fetched."""
 
     section: ClassVar[str] = "choose_backbone"
-    name: str
+    name: str  # or AUTO
     cache: str = "state/hub"  # where files from a hub are kept
     hub_timeout_s: float = Field(default=10, gt=0)  # the longest single wait for a hub
 

@@ -42,14 +42,18 @@ def pretrain(params: PretrainParams, out: Path) -> None:
         average, results = train(net, figures, params)
         body = body_of(average, params)
     (out / WEIGHTS).write_bytes(save(body))
-    facts = {"recipe": params.model_dump(mode="json", exclude_defaults=True), "seed": params.seed, "classes": params.classes} | results
+    facts = {
+        "recipe": params.model_dump(mode="json", exclude_defaults=True),
+        "seed": params.seed,
+        "classes": params.classes,
+    } | results
     (out / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def build(params: PretrainParams, classes: int) -> nn.Module:
     """The architecture at random weights; one with position embeddings gets those of the recipe's image size."""
     cfg = get_pretrained_cfg(params.architecture)
-    options = {"img_size": params.image_size} if cfg and cfg.fixed_input_size else {}
+    options: dict[str, Any] = {"img_size": params.image_size} if cfg and cfg.fixed_input_size else {}
     net: nn.Module = timm.create_model(params.architecture, pretrained=False, num_classes=classes, **options)
     return net
 

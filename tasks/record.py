@@ -20,9 +20,20 @@ from tasks.decision import decision_body, render_decision, write_decision
 from tasks.digests import sha256_file
 from tasks.ledger import Entry
 from tasks.registry import INTENT, Registry, trouble
+from tasks.selection import read_selection
 from tasks.verdict import Verdict, read_verdict
 
-EVIDENCE = ("check_data/contract.json", "split", "backbone", "predictions", "scratch_predictions", "report", "verdict")
+EVIDENCE = (
+    "check_data/contract.json",
+    "split",
+    "shortlist",
+    "backbone",
+    "predictions",
+    "scratch_predictions",
+    "report",
+    "verdict",
+)
+PAGES = {"card": "card/card.html", "selection": "shortlist/selection.html"}
 DATA_DOCS = Path("great_expectations/uncommitted/data_docs/labelled/index.html")
 logger = logging.getLogger("tasks.record")
 
@@ -56,7 +67,8 @@ def _body(run: Path, verdict: Verdict, data: DataVersion) -> dict[str, Any]:
     model = json.loads((run / "model/model.json").read_text(encoding="utf-8"))
     passport = json.loads((run / "backbone/passport.json").read_text(encoding="utf-8"))
     about = {**data.as_dict(), "sentence": data.sentence()}
-    return decision_body(verdict, about, model, passport, git_state())
+    selection = read_selection(run / "shortlist")
+    return decision_body(verdict, about, model, passport, git_state(), selection)
 
 
 def log_run(
@@ -85,7 +97,8 @@ def log_run(
             source = from_pandas(manifest, source=data.path, name=registry.project, targets="label")
             source._digest = data.digest[:36]
             mlflow.log_input(source, context="training", tags={"data_version": data.digest})
-            mlflow.log_artifact(str(run / "card/card.html"))
+            for page in PAGES.values():
+                mlflow.log_artifact(str(run / page))
             for name in EVIDENCE:
                 log = mlflow.log_artifacts if (run / name).is_dir() else mlflow.log_artifact
                 log(str(run / name), f"evidence/{Path(name).parts[0]}")
@@ -133,6 +146,6 @@ def _show(registry: Registry, entry: Entry, run: Path) -> None:
     if FlowRunContext.get() is None:
         return
     create_markdown_artifact(render_decision(entry), key=f"{registry.project}-decision", description="Verdict")
-    for name, page in (("card", run / "card/card.html"), ("data-docs", DATA_DOCS)):
+    for name, page in (*((name, run / page) for name, page in PAGES.items()), ("data-docs", DATA_DOCS)):
         if page.is_file():
             create_link_artifact(page.absolute().as_uri(), name, key=f"{registry.project}-{name}")
