@@ -44,7 +44,7 @@ def linear_probe(train: np.ndarray, labels: np.ndarray, groups: np.ndarray, *ask
         known, others = known @ basis, [features @ basis for features in others]
     enough = len(np.unique(groups)) >= FOLDS
     folds = GroupKFold(FOLDS) if enough else KFold(FOLDS, shuffle=True, random_state=0)
-    search = GridSearchCV(LogisticRegression(max_iter=300, tol=1e-3), {"C": PENALTIES}, cv=folds)
+    search = GridSearchCV(LogisticRegression(max_iter=500), {"C": PENALTIES}, cv=folds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         search.fit(known, labels, groups=groups if enough else None)

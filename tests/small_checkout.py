@@ -24,6 +24,11 @@ QUICK = {
         "rates": [0.01],
         "scratch_rates": [0.01],
     },
+    "shortlist": {
+        "phases": [{"open": "head", "epochs": 1, "rate": 1.0}, {"open": "all", "epochs": 1, "rate": 1.0}],
+        "rates": [0.01],
+        "resamples": 100,
+    },
     "evaluate": {"resamples": 200},
 }
 

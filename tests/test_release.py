@@ -53,7 +53,9 @@ def test_good_model_becomes_champion_with_record_card_and_run(released: tuple[Pa
         assert run.data.metrics["test/accuracy"] == pytest.approx(1, abs=0.1)
         assert run.inputs.dataset_inputs[0].tags[0].value == entry.body["data"]["digest"]
         artifacts = {a.path for a in registry.client.list_artifacts(run.info.run_id)}
-        assert {"card.html", "evidence"} <= artifacts
+        assert {"card.html", "selection.html", "evidence"} <= artifacts
+        assert entry.body["backbone"]["by"] == "the shortlist"
+        assert entry.body["backbone"]["scores"][0]["scores"]["linear_probe"]["n"] > 0
         assert entry.body["data"]["versioned"] is False
 
 
