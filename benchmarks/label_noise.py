@@ -5,8 +5,9 @@
 Releases three times, each in a temporary copy of the checkout with a registry of its own: the data and the backbone as
 they are, which must PASS; 40 % of all labels replaced by another one drawn at random (symmetric label noise, as in
 Patrini et al. 2017, "Making Deep Neural Networks Robust to Label Noise"), desk A and desk B alike, which must FAIL; and
-every bundled backbone with random weights, which must FAIL too. Expects data/ and backbones/ as `dvc pull` brings them. Prints each
-verdict with its sentences and exits 0 only when all three are as they must be. About five minutes on two cores.
+every bundled backbone with random weights, which must FAIL too. Expects data/ and backbones/ as `dvc pull` brings them.
+Prints each verdict with its sentences and exits 0 only when all three are as they must be. About five minutes on two
+cores.
 """
 
 import shutil

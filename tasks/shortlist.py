@@ -117,6 +117,7 @@ def shortlist(
     write_selection(selection, out / FILE)
     (out / "cost.json").write_text(json.dumps({n: asdict(c) for n, c in costs.items()}, indent=1) + "\n", "utf-8")
     (out / "selection.html").write_text(selection_page(selection, costs, manifest.parent.name), encoding="utf-8")
+    logger.info("left out, as selection.html says why: %s", ", ".join(sorted(left_out)) or "nothing")
     logger.info("%s", selection["why"][0])
 
 
