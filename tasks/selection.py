@@ -114,7 +114,11 @@ def _why_not(row: dict[str, Any], count: int) -> str:
         return f"{row['name']}: not fine-tuned, {frozen}."
     gap = tuned["winner_minus_this"]
     said = (
-        "a proven difference" if gap["low"] > 0 else "worse though, provenly" if gap["high"] < 0 else "not proven apart"
+        "a proven difference"
+        if gap["low"] > 0
+        else "provenly the lower accuracy of the two"
+        if gap["high"] < 0
+        else "not proven apart"
     )
     return (
         f"{row['name']}: validation loss {tuned['loss']:.4f} after the short fine-tune, accuracy "
