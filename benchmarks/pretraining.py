@@ -38,7 +38,7 @@ FOLDS = 5
 PRETRAINED, RANDOM, PIXELS = "pretrained", "random weights", "raw pixels"
 BUNDLED = ("test_resnet", "test_convnext", "test_vit")
 # architecture -> the least accuracy in %, the least gain over random weights and over raw pixels in points
-BARS = {"test_resnet": (76.0, 25.0, 20.0), "test_convnext": (66.0, 40.0, 16.0), "test_vit": (0.0, 0.0, 0.0)}
+BARS = {"test_resnet": (76.0, 25.0, 20.0), "test_convnext": (66.0, 40.0, 16.0), "test_vit": (37.5, 19.7, -11.7)}
 
 
 def main() -> int:
