@@ -31,6 +31,7 @@ from tasks.features import frozen_features
 from tasks.finetune import network_options, seeded, train
 from tasks.params import FinetuneParams, Phase, ShortlistParams, load_section
 from tasks.scorer import normalise
+from tasks.selection import long_enough
 from tasks.transferability import linear_probe, logme, neighbours, places
 from tasks.weights import create_backbone
 
@@ -38,7 +39,7 @@ LABELS, TESTED, SIZE = 10, 600, 64  # labels a class for train and validation to
 VALIDATION = 0.4  # share of the labelled subjects
 RATES = (0.004, 0.012)
 PHASES = [Phase(open="head", epochs=6, rate=1.0), Phase(open="all", epochs=18, rate=0.5)]
-DRAWS, QUICK_DRAWS = 5, 2
+DRAWS, QUICK_DRAWS = 10, 3
 RULES = ("linear probe", "neighbours", "LogME", "mean rank", "shortlist", "at random")
 BARS = {"mean rank": 5.0, "shortlist": 2.5}  # mean regret in points, at most
 QUICK_SLACK = 2.0  # fewer draws, wider bars
@@ -119,8 +120,9 @@ def measure(
     short, truth = {}, {}
     for choice, rank in zip(choices, place, strict=True):
         if rank < brief.finalists:
+            phases = long_enough(brief.phases, len(rows["train"]), training.batch_size, brief.least_steps)
             runs = [
-                train(choice.passport, choice.weights, rate, brief.phases, training, tensors, len(classes))
+                train(choice.passport, choice.weights, rate, phases, training, tensors, len(classes))
                 for rate in brief.rates
             ]
             short[choice.name] = min(run.loss for run in runs)

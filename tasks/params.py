@@ -102,6 +102,7 @@ class ShortlistParams(Section):
     finalists: int = Field(gt=0)  # this many, the best by the frozen scores, get a short fine-tune
     phases: list[Phase] = Field(min_length=1)
     rates: list[float] = Field(min_length=1)
+    least_steps: int = Field(ge=0)  # with few images all phases are lengthened to this many batches together
     most_images: int = Field(ge=20)  # of each split; more are drawn from at random
     resamples: int = Field(ge=100)
     level: float = Field(gt=0.5, lt=1)

@@ -5,6 +5,7 @@ the same record.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from tasks.errors import EvidenceMissing
 from tasks.findings import Finding
+from tasks.params import Phase
 from tasks.transferability import mean_ranks, places, rank_shares
 
 METRICS = {"linear_probe": "linear probe", "neighbours": "neighbours", "logme": "LogME"}
@@ -59,6 +61,13 @@ def rank(entries: list[Frozen]) -> list[int]:
 def values_of(entries: list[Frozen]) -> np.ndarray:
     """The scores as (entries, metrics)."""
     return np.array([[entry.scores[metric].value for metric in METRICS] for entry in entries])
+
+
+def long_enough(phases: list[Phase], images: int, batch_size: int, least_steps: int) -> list[Phase]:
+    """The phases, all lengthened by one whole factor until they hold at least `least_steps` batches together."""
+    steps = sum(phase.epochs for phase in phases) * math.ceil(images / batch_size)
+    factor = max(1, math.ceil(least_steps / steps))
+    return [phase.model_copy(update={"epochs": phase.epochs * factor}) for phase in phases]
 
 
 def winner_of(finalists: list[Finalist]) -> Finalist:

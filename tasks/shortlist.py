@@ -41,6 +41,7 @@ from tasks.selection import (
     Frozen,
     describe_entries,
     expectation,
+    long_enough,
     rank,
     regret,
     risks,
@@ -201,10 +202,9 @@ def finetune_briefly(candidate: Candidate, parts: Parts, params: ShortlistParams
         for split in ("train", "validation")
     }
     brief = training.model_copy(update={"seed": params.seed, "phases": params.phases, "rates": params.rates})
+    phases = long_enough(params.phases, len(parts["train"].rows), brief.batch_size, params.least_steps)
     passport = candidate.passport
-    runs = [
-        train(passport, candidate.weights, rate, params.phases, brief, tensors, len(classes)) for rate in params.rates
-    ]
+    runs = [train(passport, candidate.weights, rate, phases, brief, tensors, len(classes)) for rate in params.rates]
     best = min(runs, key=lambda run: run.loss)
     pixels, targets = tensors["validation"]
     hits = answers_of(best.net, passport, pixels) == targets.numpy()

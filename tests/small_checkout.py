@@ -27,6 +27,7 @@ QUICK = {
     "shortlist": {
         "phases": [{"open": "head", "epochs": 1, "rate": 1.0}, {"open": "all", "epochs": 1, "rate": 1.0}],
         "rates": [0.01],
+        "least_steps": 0,
         "resamples": 100,
     },
     "evaluate": {"resamples": 200},

@@ -9,12 +9,14 @@ import pytest
 
 from tasks.errors import EvidenceMissing
 from tasks.findings import Finding
+from tasks.params import Phase
 from tasks.selection import (
     METRICS,
     Finalist,
     Frozen,
     describe_entries,
     expectation,
+    long_enough,
     rank,
     read_selection,
     regret,
@@ -55,6 +57,15 @@ def test_ranking_is_by_the_mean_rank_of_the_three_scores() -> None:
         ("a", 2, 2.0),
         ("c", 3, 3.0),
     ]
+
+
+def test_few_images_lengthen_the_short_fine_tune_and_many_do_not() -> None:
+    phases = [Phase(open="head", epochs=2, rate=1.0), Phase(open="all", epochs=5, rate=0.5)]
+    assert [p.epochs for p in long_enough(phases, 60, 16, 160)] == [
+        12,
+        30,
+    ]  # 7 epochs of 4 batches are 28, and 6 x 28 = 168
+    assert long_enough(phases, 390, 16, 160) == phases  # 7 epochs of 25 batches are 175
 
 
 def test_the_lowest_validation_loss_wins() -> None:

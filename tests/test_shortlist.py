@@ -27,6 +27,7 @@ PARAMS = ShortlistParams(
     finalists=1,
     phases=[Phase(open="head", epochs=1, rate=1.0), Phase(open="all", epochs=1, rate=0.5)],
     rates=[0.01],
+    least_steps=0,
     most_images=40,
     resamples=100,
     level=0.95,
