@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-FORWARD, TRAIN, SECONDS = 64, 32, 0.3  # images a batch; the least time spent on each figure
+FORWARD, TRAIN, SECONDS = 64, 32, 0.15  # images a batch; the least time spent on each figure
 
 
 @dataclass(frozen=True)
