@@ -7,7 +7,7 @@ candidates, the bundled backbones and the same architectures at random weights a
 labelled images a class, split by subject into train and validation; every one is then fine-tuned in full, with two
 learning rates and the better on validation, and read on the images of all other subjects: the truth. The regret of a
 rule is the best candidate's accuracy there minus that of the rule's choice, in points. Rules: each frozen score alone,
-their mean rank (what makes finalists), the whole shortlist (the best three by mean rank, a short fine-tune, the lowest
+their mean rank (what makes finalists), the whole shortlist (the best few by mean rank, a short fine-tune, the lowest
 validation loss), and a choice at random, which is what ignoring all of this would cost.
 
 Exits 0 only when the bars hold: the mean regret of the whole shortlist and of the mean rank stay below what would
