@@ -1,11 +1,12 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
-check data -> split -> choose backbone -> audit augmentation -> fine-tune (and the from-scratch baseline) -> predict ->
-evaluate -> judge -> card -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end
-there.
+check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the from-scratch baseline)
+-> predict -> evaluate -> judge -> card -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are
+recorded and end there.
 """
 
 import datetime as dt
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from tasks.backbones import admit, load_catalogue
 from tasks.check_data import check_data
 from tasks.choose_backbone import choose_backbone
 from tasks.data_version import DataVersion, data_version
-from tasks.errors import BadInput
+from tasks.errors import BackboneRefused, BadInput
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
@@ -28,6 +29,7 @@ from tasks.lease import hold
 from tasks.ledger import Entry, Ledger
 from tasks.lock_stages import lock_stages, stages_of
 from tasks.params import (
+    AUTO,
     AuditParams,
     CertifyParams,
     CheckDataParams,
@@ -36,6 +38,7 @@ from tasks.params import (
     FinetuneParams,
     S,
     Section,
+    ShortlistParams,
     SplitParams,
     load_section,
 )
@@ -47,6 +50,7 @@ from tasks.record import record, record_outcome
 from tasks.register import register
 from tasks.registry import Registry
 from tasks.settings import Settings, prepare_environment, without_password
+from tasks.shortlist import shortlist
 from tasks.split import split
 from tasks.verdict import read_verdict
 from tasks.write_card import write_card
@@ -59,6 +63,7 @@ RUNS = Path("runs")
 SECTIONS: tuple[type[Section], ...] = (
     CheckDataParams,
     SplitParams,
+    ShortlistParams,
     ChooseBackboneParams,
     AuditParams,
     FinetuneParams,
@@ -96,6 +101,7 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
         plan_review(about)
         registry = reach_registry(about.name, chosen)
         make_verdict(about, run)
+        admit_chosen(run / "backbone")
         verdict = read_verdict(run / "verdict/verdict.json")
         decision = record(registry, run, data, all_params(about), rules(about, run))
         version = None
@@ -149,12 +155,25 @@ def make_verdict(about: Project, run: Path) -> None:
 
 
 def prepare(about: Project, run: Path) -> tuple[Path, Path]:
-    """The stages before any training: the manifest's folder and the backbone's."""
+    """The stages before the training: the manifest's folder and the backbone's."""
     file, data = PROJECTS / f"{about.name}.yaml", about.data
     images = check_data(data=data, project=file, params=knobs(CheckDataParams, about), out=run / "check_data")
     manifest = split(images=images, project=file, params=knobs(SplitParams, about), out=run / "split")
+    compared = shortlist(
+        data=data,
+        manifest=manifest,
+        catalogue=CATALOGUE,
+        weights=BACKBONES,
+        params=knobs(ShortlistParams, about),
+        training=knobs(FinetuneParams, about),
+        out=run / "shortlist",
+    )
     backbone = choose_backbone(
-        catalogue=CATALOGUE, weights=BACKBONES, params=knobs(ChooseBackboneParams, about), out=run / "backbone"
+        catalogue=CATALOGUE,
+        weights=BACKBONES,
+        selection=compared / "selection.json",
+        params=knobs(ChooseBackboneParams, about),
+        out=run / "backbone",
     )
     return manifest, backbone
 
@@ -171,8 +190,23 @@ def identify_data(data: Path, allow_dirty: bool) -> DataVersion:
 
 @task(cache_policy=NO_CACHE)
 def admit_backbone(about: Project) -> None:
-    """The catalogue's policy as of today: a review can fall due while every stage stays unchanged."""
-    admit(knobs(ChooseBackboneParams, about).name, load_catalogue(CATALOGUE), dt.date.today())
+    """The catalogue's policy as of today, before anything is learnt: the name in force, or for `auto` any entry."""
+    name, catalogue = knobs(ChooseBackboneParams, about).name, load_catalogue(CATALOGUE)
+    refusals = []
+    for entry in catalogue.entries if name == AUTO else [name]:
+        try:
+            admit(entry, catalogue, dt.date.today())
+            return
+        except BackboneRefused as error:
+            refusals.append(str(error))
+    raise BackboneRefused("; ".join(refusals))
+
+
+@task(cache_policy=NO_CACHE)
+def admit_chosen(backbone: Path) -> None:
+    """The policy as of today for the backbone in use: a review can fall due while every stage stays unchanged."""
+    name = json.loads((backbone / "passport.json").read_text(encoding="utf-8"))["name"]
+    admit(name, load_catalogue(CATALOGUE), dt.date.today())
 
 
 @task(cache_policy=NO_CACHE)

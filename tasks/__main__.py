@@ -1,7 +1,7 @@
 """The door for DVC and for a shell: `python -m tasks STAGE name=value ...` calls the stage of that name.
 
 A value is turned into what the stage's signature says; for a parameter record it is the YAML file that holds the
-record's section.
+record's section, or FILE:SECTION where the file has several sections of that form.
 """
 
 import importlib
@@ -35,7 +35,8 @@ def call(argv: list[str]) -> Any:
 
 def _convert(annotation: Any, text: str) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return load_section(annotation, Path(text))
+        file, _, section = text.partition(":")
+        return load_section(annotation, Path(file), section=section or None)
     return annotation(text)
 
 

@@ -229,6 +229,18 @@ def locate(entry: Entry, cache: Path, root: Path, timeout: float) -> tuple[Path,
             )
 
 
+def check_watched(entry: Entry, weights: Path) -> None:
+    """Refuse a file outside the folder whose content this stage and DVC watch."""
+    if not isinstance(entry.weights, RepositoryFile):
+        return
+    file = (weights.parent / entry.weights.file).resolve()
+    if not file.is_relative_to(weights.resolve()):
+        raise BackboneRefused(
+            f"backbone '{entry.name}': {entry.weights.file} lies outside {weights}, the folder that DVC keeps; "
+            f"move it there, or name its folder with `folder:` in the catalogue"
+        )
+
+
 def check_folder(entry: Entry, folder: Path) -> None:
     """Refuse a folder whose config.json is missing or speaks of another architecture."""
     config = folder / "config.json"

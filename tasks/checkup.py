@@ -8,10 +8,11 @@ from pathlib import Path
 import requests
 
 from tasks.backbones import admit, fetch_weights, load_catalogue
+from tasks.candidates import find_candidates
 from tasks.data_version import data_version
 from tasks.errors import KeelError
 from tasks.hub import endpoint, is_offline
-from tasks.params import ChooseBackboneParams, load_section
+from tasks.params import AUTO, ChooseBackboneParams, load_section
 from tasks.project import load_project
 from tasks.registry import Registry
 from tasks.settings import QUIET, Settings, without_password
@@ -64,7 +65,14 @@ def _backbones(project: str) -> str:
     catalogue = load_catalogue(Path("governance/backbones.yaml"))
     about = load_project(Path(f"governance/projects/{project}.yaml"))
     params = load_section(ChooseBackboneParams, Path("params.yaml"), about.params.get("choose_backbone"))
-    fetch_weights(admit(params.name, catalogue, dt.date.today()), Path(params.cache))  # refused: trouble
+    at_hand = f"{params.name} matches its sha256"
+    if params.name == AUTO:
+        found, reasons = find_candidates(catalogue, Path("backbones"), Path(params.cache), False, 0.1, dt.date.today())
+        if not found:
+            raise KeelError(f"no backbone is allowed and at hand: {'; '.join(reasons.values())}")
+        at_hand = f"the shortlist compares {', '.join(candidate.entry.name for candidate in found)}"
+    else:
+        fetch_weights(admit(params.name, catalogue, dt.date.today()), Path(params.cache))  # refused: trouble
     usable, unpinned = 0, []
     for name in catalogue.entries:
         try:
@@ -73,7 +81,7 @@ def _backbones(project: str) -> str:
         except KeelError as error:
             unpinned.append(str(error))
     rest = f"; refused: {'; '.join(unpinned)}" if unpinned else ""
-    return f"{params.name} matches its sha256; {usable} of {len(catalogue.entries)} entries meet the policy{rest}"
+    return f"{at_hand}; {usable} of {len(catalogue.entries)} entries meet the policy{rest}"
 
 
 def _registry(project: str, chosen: Settings) -> str:

@@ -30,6 +30,7 @@ def decision_body(
     model: dict[str, Any],
     passport: dict[str, Any],
     git: dict[str, str],
+    selection: dict[str, Any],
 ) -> dict[str, Any]:
     """What goes into the ledger for one verdict; digests point at the evidence, sentences repeat it.
 
@@ -43,6 +44,7 @@ def decision_body(
         "data": data,
         "code": {**git, "digest": model["digests"]["code"], "environment": model["digests"]["environment"]},
         "model": {key: model[key] for key in ("architecture", "backbone", "rate", "temperature", "seed")},
+        "backbone": backbone_choice(passport, selection),
         "risks": [*passport["risks"], *passport["limitations"]],
         "approval": "none asked for: this project runs with a single user",
         "by": decided_by(),
@@ -80,6 +82,18 @@ def _sentence(intent: Entry, end: Entry) -> str:
             return f"{action} {where}"
 
 
+def backbone_choice(passport: dict[str, Any], selection: dict[str, Any]) -> dict[str, Any]:
+    """Which backbone, who chose it and why, and every candidate's scores with their intervals."""
+    kept = ("name", "place", "rank_shares", "scores", "short_finetune")
+    return {
+        "name": passport["name"],
+        **passport["chosen"],
+        "reasons": [*selection["why"], selection["expected"], selection["stability"], selection["regret"]["sentence"]],
+        "scores": [{key: row[key] for key in kept} for row in selection["candidates"]],
+        "left_out": selection["left_out"],
+    }
+
+
 def write_decision(entry: Entry, done: list[str], folder: Path = FOLDER) -> Path:
     """Write the record of a ledger entry, and of what was done so far, under <folder>/<project>/."""
     place = folder / entry.project
@@ -113,8 +127,17 @@ def render_decision(entry: Entry, done: list[str]) -> str:
         f"* MLflow run: `{body['run']}`",
         "\n## The model\n",
         *(f"* {name}: {value}" for name, value in body["model"].items()),
+        *_choice_lines(body),
         "\n## Known risks and limitations (from the backbone's passport)\n",
         *(f"* {risk}" for risk in body["risks"]),
         f"\nLedger entry {entry.number}: `{entry.hash}`, after `{entry.previous}`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _choice_lines(body: dict[str, Any]) -> list[str]:
+    """Why this backbone; decisions of before there was a shortlist do not say."""
+    if "backbone" not in body:
+        return []
+    choice = body["backbone"]
+    return ["\n## The backbone\n", choice["sentence"] + "\n", *(f"* {reason}" for reason in choice["reasons"])]

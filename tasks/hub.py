@@ -26,9 +26,9 @@ WAY_OUT = (
 def fetch(repository: str, revision: str, file: str, cache: Path, timeout: float) -> Path:
     """The local path of one file at one commit, from the cache or else from the hub; its content is not yet judged."""
     wanted = f"{repository}/{file} at commit {revision}"
-    cached = try_to_load_from_cache(repository, file, cache_dir=cache, revision=revision)
-    if isinstance(cached, str):
-        return Path(cached)
+    kept = cached(repository, revision, file, cache)
+    if kept is not None:
+        return kept
     if is_offline():
         raise BackboneRefused(f"{wanted} is not in the cache {cache} and HF_HUB_OFFLINE is set; unset it, or {WAY_OUT}")
     with refusing(wanted), bounded(timeout):
@@ -38,6 +38,12 @@ def fetch(repository: str, revision: str, file: str, cache: Path, timeout: float
             repository, file, revision=revision, cache_dir=cache, endpoint=endpoint(), etag_timeout=timeout
         )
     return Path(path)
+
+
+def cached(repository: str, revision: str, file: str, cache: Path) -> Path | None:
+    """The local path of one file at one commit when it was fetched before; nobody is asked."""
+    found = try_to_load_from_cache(repository, file, cache_dir=cache, revision=revision)
+    return Path(found) if isinstance(found, str) else None
 
 
 def resolve(repository: str, reference: str, timeout: float) -> str:

@@ -20,21 +20,22 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 
-def load_section(record: type[S], path: Path, overrides: dict[str, Any] | None = None) -> S:
-    """Read the record's section of a params file, with a project's overrides of single keys laid over it."""
+def load_section(record: type[S], path: Path, overrides: dict[str, Any] | None = None, section: str | None = None) -> S:
+    """Read the record's section of a params file, or another of that form, with a project's overrides laid over it."""
+    name = section or record.section
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}; it holds the parameters of every stage") from error
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not valid YAML: {error}") from error
-    values = {**(document.get(record.section) or {}), **(overrides or {})}
+    values = {**(document.get(name) or {}), **(overrides or {})}
     try:
         return record.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
         known = ", ".join(record.model_fields)
-        raise BadInput(f"{path}, section {record.section}: {problems}; the keys are {known}") from error
+        raise BadInput(f"{path}, section {name}: {problems}; the keys are {known}") from error
 
 
 # One record for each stage below.
@@ -219,11 +220,32 @@ class AuditParams(Section):
     max_loss_increase: float = Field(gt=0)  # nats, mean over clean validation images
 
 
+AUTO = "auto"  # choose_backbone.name: take what the shortlist found
+
+
+class ShortlistParams(Section):
+    """How the backbones that the catalogue allows are compared on the project's own images."""
+
+    section: ClassVar[str] = "shortlist"
+    include_hub: bool  # also fetch what only a hub has; otherwise what is here, or was fetched before
+    finalists: int = Field(gt=0)  # this many, the best by the frozen scores, get a short fine-tune
+    phases: list[Phase] = Field(min_length=1)
+    rates: list[float] = Field(min_length=1)
+    least_steps: int = Field(ge=0)  # with few images all phases are lengthened to this many batches together
+    most_images: int = Field(ge=20)  # of each split; more are drawn from at random
+    resamples: int = Field(ge=100)
+    level: float = Field(gt=0.5, lt=1)
+    min_clusters: int = Field(ge=2)  # with fewer groups, units are resampled instead
+    seed: int
+    cache: str = "state/hub"  # as in choose_backbone
+    hub_timeout_s: float = Field(default=10, gt=0)
+
+
 class ChooseBackboneParams(Section):
     """Which entry of governance/backbones.yaml to start from, and how weights from a hub are fetched."""
 
     section: ClassVar[str] = "choose_backbone"
-    name: str
+    name: str  # or AUTO
     cache: str = "state/hub"  # where files from a hub are kept
     hub_timeout_s: float = Field(default=10, gt=0)  # the longest single wait for a hub
 
@@ -295,10 +317,11 @@ class CertifyParams(Section):
 
 
 class PretrainParams(Section):
-    """Pretraining on formula-drawn images; shares are of the steps."""
+    """Pretraining on formula-drawn images; shares are of the steps. Other architectures have sections of their own."""
 
     section: ClassVar[str] = "pretrain"
     architecture: str
+    precision: Literal["bf16", "fp32"] = "bf16"  # of the matrix products; what is quicker differs by architecture
     seed: int
     threads: int = Field(gt=0)  # another number gives other bytes
     classes: int = Field(gt=1)

@@ -1,4 +1,4 @@
-"""The model card's plots, each drawn to an SVG text that is the same for the same numbers."""
+"""The plots of the model card and of the selection, each drawn to an SVG text that is the same for the same numbers."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -131,3 +131,66 @@ def audit_losses(checks: Sequence[dict[str, Any]]) -> str:
         axes.set_axisbelow(True)
 
     return draw(8, 0.9 + 0.3 * len(checks), paint)
+
+
+def score_intervals(candidates: Sequence[dict[str, Any]], winner: str) -> str:
+    """Accuracy of the frozen readers and of the short fine-tune, a row a backbone, each with its interval."""
+    kinds = (("linear probe, frozen", OTHER, 0.2), ("neighbours, frozen", SOFT, 0.0), ("short fine-tune", GOOD, -0.2))
+
+    def paint(axes: Axes) -> None:
+        rows = list(reversed(candidates))
+        for place, row in enumerate(rows):
+            tuned = row["short_finetune"]
+            found = (row["scores"]["linear_probe"], row["scores"]["neighbours"], tuned and tuned["accuracy"])
+            for (_, colour, shift), finding in zip(kinds, found, strict=True):
+                if finding:
+                    ends = [100 * finding["low"], 100 * finding["high"]]
+                    axes.plot(ends, [place + shift] * 2, color=colour, linewidth=3, alpha=0.5)
+                    axes.plot(100 * finding["value"], place + shift, "o", color=colour, markersize=6)
+        for name, colour, _ in kinds:
+            axes.plot([], [], "o-", color=colour, label=name)
+        axes.set_yticks(range(len(rows)), [f"{r['name']}{' (chosen)' if r['name'] == winner else ''}" for r in rows])
+        axes.set_xlabel("accuracy on validation, %, with its interval")
+        axes.grid(axis="x", color="#e3e8ed")
+        axes.set_axisbelow(True)
+        axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+
+    return draw(8, 1.2 + 0.6 * len(candidates), paint)
+
+
+def rank_distribution(candidates: Sequence[dict[str, Any]]) -> str:
+    """How often each backbone took each place by the frozen scores, over the resamples; the first place is darkest."""
+
+    def paint(axes: Axes) -> None:
+        rows = list(reversed(candidates))
+        shades = np.linspace(1, 0.12, max(2, len(rows)))
+        for place, row in enumerate(rows):
+            left = 0.0
+            for number, share in enumerate(row["rank_shares"]):
+                axes.barh(place, 100 * share, left=left, color=GOOD, alpha=float(shades[number]), height=0.55)
+                if share > 0.06:
+                    axes.text(left + 50 * share, place, f"{number + 1}.", ha="center", va="center", fontsize=8)
+                left += 100 * share
+        axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+        axes.set(xlim=(0, 100), xlabel="share of resamples, %, by place")
+
+    return draw(8, 0.9 + 0.4 * len(candidates), paint)
+
+
+def cost_and_accuracy(candidates: Sequence[dict[str, Any]], costs: dict[str, Any]) -> str:
+    """Accuracy on validation against images a second in training; a ring is frozen, a dot after the short fine-tune."""
+
+    def paint(axes: Axes) -> None:
+        for row in candidates:
+            speed = costs[row["name"]].train
+            probe = 100 * row["scores"]["linear_probe"]["value"]
+            axes.plot(speed, probe, "o", color=OTHER, markerfacecolor="none", markersize=8)
+            if row["short_finetune"]:
+                tuned = 100 * row["short_finetune"]["accuracy"]["value"]
+                axes.plot([speed, speed], [probe, tuned], color=SOFT, linewidth=1)
+                axes.plot(speed, tuned, "o", color=GOOD, markersize=8)
+            axes.annotate(row["name"], (speed, probe), (6, -12), textcoords="offset points", fontsize=8)
+        axes.set(xscale="log", xlabel="images a second in training, here", ylabel="accuracy, %")
+        axes.margins(x=0.25, y=0.2)
+
+    return draw(8, 3, paint)

@@ -19,6 +19,7 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import save
+from timm.models import get_pretrained_cfg
 from torch import nn
 from torch.nn import functional as F
 
@@ -37,12 +38,24 @@ def pretrain(params: PretrainParams, out: Path) -> None:
     with fixed_randomness(params.seed, params.threads):
         figures = torch.from_numpy(draw_figures(params.classes, params.instances, params.image_size, params.seed))
         logger.info("drew %d figures of %d classes", params.classes * params.instances, params.classes)
-        net = timm.create_model(params.architecture, pretrained=False, num_classes=params.classes)
+        net = build(params, params.classes)
         average, results = train(net, figures, params)
-        body = body_of(average, params.architecture)
+        body = body_of(average, params)
     (out / WEIGHTS).write_bytes(save(body))
-    facts = {"recipe": params.model_dump(mode="json"), "seed": params.seed, "classes": params.classes} | results
+    facts = {
+        "recipe": params.model_dump(mode="json", exclude_defaults=True),
+        "seed": params.seed,
+        "classes": params.classes,
+    } | results
     (out / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def build(params: PretrainParams, classes: int) -> nn.Module:
+    """The architecture at random weights; one with position embeddings gets those of the recipe's image size."""
+    cfg = get_pretrained_cfg(params.architecture)
+    options: dict[str, Any] = {"img_size": params.image_size} if cfg and cfg.fixed_input_size else {}
+    net: nn.Module = timm.create_model(params.architecture, pretrained=False, num_classes=classes, **options)
+    return net
 
 
 @contextmanager
@@ -71,7 +84,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = params.rate * height(step, params.warmup_steps, params.steps)
         pictures, labels = draw_batch(figures, step, params, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=params.precision == "bf16"):
             logits = net(pictures)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=params.label_smoothing)
         optimizer.zero_grad()
@@ -129,9 +142,9 @@ def move_average(average: dict[str, torch.Tensor], net: nn.Module, keep: float) 
             average[name].copy_(now)
 
 
-def body_of(weights: dict[str, torch.Tensor], architecture: str) -> dict[str, torch.Tensor]:
+def body_of(weights: dict[str, torch.Tensor], params: PretrainParams) -> dict[str, torch.Tensor]:
     """What the architecture has without a classifier, floats in half precision, in safetensors' memory order."""
-    names = timm.create_model(architecture, pretrained=False, num_classes=0).state_dict()
+    names = build(params, 0).state_dict()
     body = {name: weights[name] for name in names}
     return {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in body.items()}
 

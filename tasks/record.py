@@ -20,12 +20,14 @@ from tasks.decision import decision_body, render_decision, what_was_done, write_
 from tasks.digests import sha256_file
 from tasks.ledger import Entry
 from tasks.registry import INTENT, Registry, trouble
+from tasks.selection import read_selection
 from tasks.verdict import Verdict, read_verdict
 
 EVIDENCE = (
-    *("check_data/contract.json", "split", "backbone", "audit"),
+    *("check_data/contract.json", "split", "shortlist", "backbone", "audit"),
     *("predictions", "scratch_predictions", "report", "verdict"),
 )
+PAGES = {"card": "card/card.html", "selection": "shortlist/selection.html", "audit": "audit/audit.html"}
 DATA_DOCS = Path("great_expectations/uncommitted/data_docs/labelled/index.html")
 # What decides a result; the records that a release itself writes are left out.
 DECIDES = ("tasks", "flows", "governance", "great_expectations", "params.yaml", "dvc.yaml", "constraints.txt")
@@ -80,7 +82,8 @@ def _body(run: Path, verdict: Verdict, data: DataVersion, rules: dict[str, str])
     model = json.loads((run / "model/model.json").read_text(encoding="utf-8"))
     passport = json.loads((run / "backbone/passport.json").read_text(encoding="utf-8"))
     about = {**data.as_dict(), "sentence": data.sentence()}
-    return decision_body(verdict, rules, about, model, passport, git_state())
+    selection = read_selection(run / "shortlist")
+    return decision_body(verdict, rules, about, model, passport, git_state(), selection)
 
 
 def log_run(
@@ -109,7 +112,7 @@ def log_run(
             source = from_pandas(manifest, source=data.path, name=registry.project, targets="label")
             source._digest = data.digest[:36]
             mlflow.log_input(source, context="training", tags={"data_version": data.digest})
-            for page in ("card/card.html", "audit/audit.html"):
+            for page in PAGES.values():
                 mlflow.log_artifact(str(run / page))
             for name in EVIDENCE:
                 log = mlflow.log_artifacts if (run / name).is_dir() else mlflow.log_artifact
@@ -160,7 +163,6 @@ def _show(registry: Registry, page: str, run: Path) -> None:
     if FlowRunContext.get() is None:
         return
     create_markdown_artifact(page, key=f"{registry.project}-decision", description="Verdict")
-    pages = {"card": run / "card/card.html", "audit": run / "audit/audit.html", "data-docs": DATA_DOCS}
-    for name, file in pages.items():
+    for name, file in {**{name: run / page for name, page in PAGES.items()}, "data-docs": DATA_DOCS}.items():
         if file.is_file():
             create_link_artifact(file.absolute().as_uri(), name, key=f"{registry.project}-{name}")

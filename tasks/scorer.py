@@ -40,9 +40,11 @@ def standardise(images: torch.Tensor, mean: list[float], std: list[float]) -> to
 
 
 def outputs_of(net: nn.Module, pixels: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
-    """What a network says of uint8 (N, 3, S, S), in parts: logits (N, K), or features (N, D) where it has no head."""
+    """What a network says of uint8 (N, 3, S, S), on the CPU: logits (N, K), or features (N, D) without a head."""
+    device = next(net.parameters()).device
     with torch.inference_mode():
-        return torch.cat([net(normalise(part, mean, std)) for part in pixels.split(BATCH)])
+        parts = [net(normalise(part.to(device), mean, std)).float().cpu() for part in pixels.split(BATCH)]
+        return torch.cat(parts)
 
 
 class Scorer:
@@ -59,13 +61,8 @@ class Scorer:
 
     def probabilities(self, pixels: torch.Tensor) -> np.ndarray:
         """uint8 (N, 3, S, S) -> calibrated probabilities, float64 (N, K), rows summing to 1."""
-        with torch.inference_mode():
-            parts = [self._logits(batch) for batch in pixels.split(BATCH)]
-            return torch.softmax(torch.cat(parts).double() / self.facts["temperature"], dim=1).numpy()
-
-    def _logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        batch = normalise(pixels.to(self.device), self.facts["mean"], self.facts["std"])
-        return self.net(batch).float().cpu()
+        logits = outputs_of(self.net, pixels, self.facts["mean"], self.facts["std"])
+        return torch.softmax(logits.double() / self.facts["temperature"], dim=1).numpy()
 
     def score_files(self, files: list[bytes]) -> np.ndarray:
         """The bytes of N image files -> probabilities (N, K); an unreadable one is an error that says why."""

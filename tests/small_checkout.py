@@ -24,6 +24,12 @@ QUICK = {
         "rates": [0.01],
         "scratch_rates": [0.01],
     },
+    "shortlist": {
+        "phases": [{"open": "head", "epochs": 1, "rate": 1.0}, {"open": "all", "epochs": 1, "rate": 1.0}],
+        "rates": [0.01],
+        "least_steps": 0,
+        "resamples": 100,
+    },
     "evaluate": {"resamples": 200},
 }
 

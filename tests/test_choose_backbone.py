@@ -21,8 +21,11 @@ def project(tmp_path):
     return catalogue(tmp_path, sha256=sha256, review_by=FUTURE, mean=[0.1, 0.2, 0.3]).source
 
 
-def choose(project, params=PARAMS):
-    return choose_backbone.fn(project, project.parent / "backbones", params, project.parent / "out")
+def choose(project, params=PARAMS, winner="tiny"):
+    selection = {"winner": winner, "why": [f"{winner}: the lowest loss."], "candidates": [{"name": winner}]}
+    (project.parent / "selection.json").write_text(json.dumps(selection))
+    folder = project.parent
+    return choose_backbone.fn(project, folder / "backbones", folder / "selection.json", params, folder / "out")
 
 
 def test_the_weights_are_copied_byte_for_byte_and_build_a_network(project):
@@ -89,3 +92,25 @@ def test_a_file_outside_the_watched_folder_is_refused(tmp_path):
 def test_an_unlisted_name_is_refused(project):
     with pytest.raises(BackboneRefused, match="'huge' is not listed"):
         choose(project, ChooseBackboneParams(name="huge"))
+
+
+def chosen(out):
+    return json.loads((out / "passport.json").read_text())["chosen"]
+
+
+def test_auto_takes_the_winner_of_the_shortlist_and_says_so(project):
+    out = choose(project, ChooseBackboneParams(name="auto"))
+    assert chosen(out)["by"] == "the shortlist"
+    assert chosen(out)["sentence"] == "The shortlist chose tiny: the lowest loss."
+
+
+def test_a_fixed_name_says_that_a_person_chose_it_and_what_the_shortlist_would_have_said(project):
+    assert "the shortlist says the same" in chosen(choose(project))["sentence"]
+    other = chosen(choose(project, winner="huge"))
+    assert (other["by"], other["shortlist"]) == ("a person", "huge")
+    assert "did not compare it, and would have chosen huge: the lowest loss." in other["sentence"]
+
+
+def test_a_winner_that_the_policy_no_longer_allows_is_refused(project):
+    with pytest.raises(BackboneRefused, match="'huge' is not listed"):
+        choose(project, ChooseBackboneParams(name="auto"), winner="huge")

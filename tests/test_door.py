@@ -46,3 +46,9 @@ def test_wrong_parameters_are_named_with_their_file(tmp_path: Path, text: str, s
 
 def test_overrides_lie_over_the_file() -> None:
     assert load_section(EvaluateParams, Path("params.yaml"), {"seed": 99}).seed == 99
+
+
+def test_another_section_of_the_same_form_is_named_after_a_colon(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("pretrain_other: {classes: 2}")
+    with pytest.raises(BadInput, match="section pretrain_other: architecture: Field required"):
+        call(["pretrain", f"params={tmp_path / 'params.yaml'}:pretrain_other", f"out={tmp_path / 'out'}"])

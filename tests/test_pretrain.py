@@ -7,9 +7,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.models import get_pretrained_cfg
 from torch import nn
 
 from tasks.digests import digest_of
+from tasks.finetune import network_options
 from tasks.formula_images import draw_figures
 from tasks.params import PretrainParams, load_section
 from tasks.pretrain import (
@@ -23,6 +25,7 @@ from tasks.pretrain import (
     strength,
     train,
 )
+from tasks.weights import create_backbone
 
 TINY = {"classes": 4, "instances": 4, "image_size": 32, "small_size": 24, "steps": 4, "batch_size": 8}
 
@@ -117,7 +120,39 @@ def test_average_keeps_its_share_and_copies_counters() -> None:
     assert average["num_batches_tracked"].item() == 7
 
 
-def test_body_leaves_out_the_classifier_alone() -> None:
+def test_body_leaves_out_the_classifier_alone(params: PretrainParams) -> None:
     net = timm.create_model("test_resnet", num_classes=4)
-    body = body_of(net.state_dict(), "test_resnet")
+    body = body_of(net.state_dict(), params)
     assert set(net.state_dict()) - set(body) == {"fc.weight", "fc.bias"}
+
+
+@pytest.mark.parametrize("section", ["pretrain_convnext", "pretrain_vit"])
+def test_other_architectures_are_pretrained_by_sections_of_their_own_and_load_as_the_catalogue_builds_them(
+    section: str, tmp_path: Path
+) -> None:
+    recipe = load_section(PretrainParams, Path("params.yaml"), {**TINY, "small_size": 32}, section)
+    out = pretrain.fn(params=recipe, out=tmp_path / "out")
+    facts = json.loads((out / "pretrain.json").read_text())
+    assert PretrainParams.model_validate(facts["recipe"]) == recipe
+    options = network_options(input_facts_of(recipe.architecture), 32)
+    net = create_backbone(recipe.architecture, out / "backbone.safetensors", 0, **options)
+    weights = load_file(out / "backbone.safetensors")
+    assert all(torch.equal(net.state_dict()[name], tensor.float()) for name, tensor in weights.items())
+
+
+def input_facts_of(architecture: str) -> dict[str, bool]:
+    cfg = get_pretrained_cfg(architecture)
+    assert cfg is not None
+    return {"fixed_input_size": cfg.fixed_input_size}
+
+
+def test_the_recipes_of_the_bundled_backbones_are_those_in_params_yaml() -> None:
+    for section, name in (
+        ("pretrain", "test_resnet"),
+        ("pretrain_convnext", "test_convnext"),
+        ("pretrain_vit", "test_vit"),
+    ):
+        facts = json.loads((Path("backbones") / name / "pretrain.json").read_text())
+        assert PretrainParams.model_validate(facts["recipe"]) == load_section(
+            PretrainParams, Path("params.yaml"), section=section
+        )

@@ -63,8 +63,10 @@ def test_good_model_becomes_champion_with_record_card_and_run(released: tuple[Pa
         assert run.data.metrics["test/accuracy"] == pytest.approx(1, abs=0.1)
         assert run.inputs.dataset_inputs[0].tags[0].value == entry.body["data"]["digest"]
         artifacts = {a.path for a in registry.client.list_artifacts(run.info.run_id)}
-        assert {"card.html", "audit.html", "evidence"} <= artifacts
+        assert {"card.html", "audit.html", "selection.html", "evidence"} <= artifacts
         assert entry.body["evidence"]["audit"] == sha256_file(Path("runs/pets/audit/audit.json"))
+        assert entry.body["backbone"]["by"] == "the shortlist"
+        assert entry.body["backbone"]["scores"][0]["scores"]["linear_probe"]["n"] > 0
         assert entry.body["data"]["versioned"] is False
 
 
@@ -190,7 +192,7 @@ def test_overrides_that_dvc_would_not_see_are_refused_by_name(checkout: Path) ->
     pipeline = Path("dvc.yaml")
     pipeline.write_text(pipeline.read_text().replace("runs/digits/", "runs/pets/"))
     with pytest.raises(
-        BadInput, match=r"pets overrides evaluate, finetune of params\.yaml and has stages in dvc\.yaml"
+        BadInput, match=r"pets overrides evaluate, finetune, shortlist of params\.yaml and has stages in dvc\.yaml"
     ):
         release(project="pets")
     assert not Path("runs").exists()

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import flows.release
+from tasks.backbones import RepositoryFile, load_catalogue
 from tasks.digests import PLUMBING, modules_behind
 from tasks.evaluate import EVALUATORS
 from tasks.params import Section
@@ -20,6 +21,7 @@ from tasks.plan import load_plan
 from tasks.project import Project, load_project
 
 TASKS = sorted(p for p in Path("tasks").rglob("*.py"))
+BEFOREHAND = "pretrain"  # in dvc.yaml, and no part of a release
 PIPELINE = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
 
 
@@ -79,15 +81,15 @@ def called_by_the_flow(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[
 
         return call
 
-    for name in {stage["cmd"].split()[3] for stage in PIPELINE.values()} - {"pretrain"}:
+    for name in {stage["cmd"].split()[3] for stage in PIPELINE.values()} - {BEFOREHAND}:
         monkeypatch.setattr(flows.release, name, recorder(name))
     flows.release.make_verdict(load_project(Path("governance/projects/digits.yaml")), Path("runs/digits"))
     return calls
 
 
 def called_by_dvc() -> list[tuple[str, dict[str, str]]]:
-    commands = [stage["cmd"].split()[3:] for name, stage in PIPELINE.items() if name != "pretrain"]
-    return [(words[0], dict(word.split("=") for word in words[1:])) for words in commands]
+    commands = [stage["cmd"].split()[3:] for stage in PIPELINE.values()]
+    return [(words[0], dict(word.split("=") for word in words[1:])) for words in commands if words[0] != BEFOREHAND]
 
 
 def test_dvc_and_the_flow_run_the_same_stages_with_the_same_files_in_the_same_order(
@@ -117,7 +119,7 @@ def params_of(stage: dict[str, Any]) -> list[Any]:
     given = dict(pair.split("=") for pair in pairs)
     function = function_of(name)
     found: list[Any] = [
-        parameter.annotation.section
+        given[key].partition(":")[2] or parameter.annotation.section
         for key, parameter in inspect.signature(function).parameters.items()
         if key in given and issubclass(parameter.annotation, Section)
     ]
@@ -170,9 +172,18 @@ def test_stages_use_no_key_of_the_project_beside_those_that_they_name() -> None:
         assert (used & set(Project.model_fields)) - {"name"} == keys, path  # the name is said in errors alone
 
 
-def test_params_have_one_section_for_each_record() -> None:
+def test_params_have_one_section_for_each_record_and_for_each_pretrained_architecture() -> None:
     sections = set(yaml.safe_load(Path("params.yaml").read_text()))
-    assert sections == {s.section for s in flows.release.SECTIONS} | {"pretrain"}
+    pretrained = {name for name, stage in PIPELINE.items() if stage["cmd"].split()[3] == BEFOREHAND}
+    assert sections == {s.section for s in flows.release.SECTIONS} | pretrained
+
+
+def test_every_pretrained_architecture_is_kept_under_its_name_and_listed_in_the_catalogue() -> None:
+    listed = load_catalogue(Path("governance/backbones.yaml")).entries.values()
+    files = {e.weights.file: e.architecture for e in listed if isinstance(e.weights, RepositoryFile)}
+    recipes = yaml.safe_load(Path("params.yaml").read_text())
+    made = {s["outs"][0]: recipes[s["params"][0]] for s in PIPELINE.values() if s["cmd"].split()[3] == BEFOREHAND}
+    assert files == {f"{out}/backbone.safetensors": recipe["architecture"] for out, recipe in made.items()}
 
 
 def test_digits_follow_params_yaml_so_that_both_doors_read_the_same_numbers() -> None:
