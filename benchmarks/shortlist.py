@@ -163,7 +163,7 @@ def score(
     choice: Choice, pixels: torch.Tensor, labels: np.ndarray, groups: np.ndarray, rows: dict[str, np.ndarray]
 ) -> list[float]:
     """The three frozen scores, from train to validation."""
-    with seeded(0, 1):
+    with seeded(0):
         options = network_options(choice.passport, SIZE)
         net = create_backbone(choice.passport["architecture"], choice.weights, 0, **options).eval()
         facts = choice.passport["mean"], choice.passport["std"]

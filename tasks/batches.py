@@ -96,8 +96,14 @@ class Epochs(IterableDataset[Batch]):
 
 
 def ahead(make: Callable[[int], Made], numbers: range) -> Iterator[Made]:
-    """make(number) for each number, the next one being made on another core while this one is used."""
-    with ThreadPoolExecutor(1, "batches", torch.set_num_threads, (torch.get_num_threads(),)) as pool:
+    """make(number) for each number, the next one being made on another core while this one is used.
+
+    Where sums are already split over threads no core is idle, and each is made when it is asked for.
+    """
+    if torch.get_num_threads() > 1:
+        yield from map(make, numbers)
+        return
+    with ThreadPoolExecutor(1, "batches", torch.set_num_threads, (1,)) as pool:
         coming = [pool.submit(make, number) for number in numbers[:1]]
         for number in numbers:
             batch = coming.pop().result()

@@ -158,9 +158,10 @@ def train(
     options = network_options(passport, params.image_size)
     if params.drop_path:
         options["drop_path_rate"] = params.drop_path
-    with seeded(params.seed, params.trainer.threads), tempfile.TemporaryDirectory(prefix="keel-") as spare:
+    with seeded(params.seed), tempfile.TemporaryDirectory(prefix="keel-") as spare:
         net = create_backbone(passport["architecture"], weights, count, **options)
         pace = pace_of(net, params)
+        torch.set_num_threads(pace.threads)
         about = [rate, phases, params, pace, count]
         checkpoints = Checkpoints(keep, run_digest(passport, weights, about, tensors)) if keep else None
         epochs = Epochs(
@@ -189,7 +190,7 @@ def train(
         )
         started = time.perf_counter()
         trainer.fit(Learner(net.to(memory_format=pace.memory_format), rate, params), epochs.loader())
-    notes = [f"trained in {pace.precision}, {'channels last' if pace.channels_last else 'channels first'}"]
+    notes = [f"trained in {pace}"]
     curve = pd.DataFrame(unfreezing.curve).assign(rate=rate)
     seconds = time.perf_counter() - started
     return Trained(net.cpu().eval(), rate, unfreezing.best_loss, curve, pace, notes + unfreezing.notes, seconds)
@@ -209,8 +210,7 @@ def pace_of(net: nn.Module, params: FinetuneParams) -> Pace:
     size = (params.batch_size, 3, params.image_size, params.image_size)
     state = settings().state
     state.mkdir(parents=True, exist_ok=True)
-    asked = params.trainer.precision, params.trainer.memory_format
-    return choose_pace(net.to(device), size, device, *asked, state / "pace.json")
+    return choose_pace(net.to(device), size, device, params.trainer, state / "pace.json")
 
 
 def run_digest(passport: dict[str, Any], weights: Path | None, about: list[Any], tensors: Tensors) -> str:
@@ -244,14 +244,14 @@ class Progress(L.Callback):
 
 
 @contextmanager
-def seeded(seed: int, threads: int) -> Iterator[None]:
-    """Everything random inside depends on `seed` alone, and sums are split over `threads` whatever the machine.
+def seeded(seed: int) -> Iterator[None]:
+    """Everything random inside depends on `seed` alone, and sums are not split over threads, whatever the machine.
 
     The caller's generators and threads are put back. Lightning is quiet.
     """
     chatty = logging.getLogger("lightning.pytorch")
     level, count = chatty.level, torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         chatty.setLevel(logging.WARNING)

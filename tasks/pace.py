@@ -1,4 +1,4 @@
-"""How this machine runs a network fastest: number format and memory layout, timed once and remembered.
+"""How this machine runs a network fastest: number format, memory layout and threads, timed once and remembered.
 
 On one processor bfloat16 trains a ResNet 1.5 to 1.8 times as fast and a MobileNet slower, so nothing but a short timing
 can tell. What was chosen is kept in a file for each kind of network and machine: a second run does not time again, and
@@ -10,7 +10,7 @@ import logging
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tasks.digests import canonical_json, sha256_text
+from tasks.params import AUTO, TrainerParams
 from tasks.whole_files import write_whole
 
 STEPS = 3  # timed, after one that is not
@@ -28,10 +29,15 @@ logger = logging.getLogger("tasks.pace")
 
 @dataclass(frozen=True)
 class Pace:
-    """A way to run a network: Lightning's name of the precision, and whether images lie channels last in memory."""
+    """A way to run a network: Lightning's name of the precision, whether images lie channels last, threads a sum."""
 
     precision: str = "32-true"
     channels_last: bool = True
+    threads: int = 1
+
+    def __str__(self) -> str:
+        layout = "channels last" if self.channels_last else "channels first"
+        return f"{self.precision}, {layout}, {self.threads} thread{'s' * (self.threads > 1)}"
 
     def lay_out(self, images: torch.Tensor) -> torch.Tensor:
         """Images (B, C, H, W) in the memory layout that was chosen."""
@@ -43,39 +49,48 @@ class Pace:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
-def choose_pace(
-    net: nn.Module, shape: tuple[int, ...], device: torch.device, precision: str, memory_format: str, file: Path
-) -> Pace:
-    """The fastest way to train `net` on batches of `shape` (B, 3, S, S), where "auto" leaves the choice.
+def choose_pace(net: nn.Module, shape: tuple[int, ...], device: torch.device, asked: TrainerParams, file: Path) -> Pace:
+    """The fastest way to train `net` on batches of `shape` (B, 3, S, S), where `asked` says "auto".
 
-    `file` keeps what was found before; the network is left as it was, but for its memory layout.
+    Formats and layouts are timed on the most threads, then the best of them on one. `file` keeps what was found before;
+    the network is left as it was, but for its memory layout, and so is the number of threads.
     """
-    candidates = _candidates(device, precision, memory_format)
-    if len(candidates) == 1:
+    most = asked.threads if isinstance(asked.threads, int) else max(1, (os.cpu_count() or 1) // asked.devices)
+    candidates = _candidates(device, asked, most)
+    fewer = asked.threads == AUTO and most > 1 and device.type == "cpu"
+    if len(candidates) == 1 and not fewer:
         return candidates[0]
-    asked = [precision, memory_format]
-    key = sha256_text(canonical_json([machine(device), type(net).__name__, _shapes(net), shape, asked]))
+    choices = [asked.precision, asked.memory_format, asked.threads, most]
+    key = sha256_text(canonical_json([machine(device), type(net).__name__, _shapes(net), shape, choices]))
     with FileLock(file.with_suffix(".lock")):
         known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         if key in known:
-            return Pace(known[key]["precision"], known[key]["channels_last"])
+            return Pace(*(known[key][name] for name in ("precision", "channels_last", "threads")))
         seconds = {pace: _time(net, shape, device, pace) for pace in candidates}
-        plain = next(iter(seconds))
-        best = min(seconds, key=lambda pace: seconds[pace])
-        chosen = best if seconds[best] < MARGIN * seconds[plain] else plain
-        per_second = {f"{p.precision}{' channels last' * p.channels_last}": shape[0] / s for p, s in seconds.items()}
+        chosen = _fastest(seconds)
+        if fewer:
+            alone = replace(chosen, threads=1)
+            seconds[alone] = _time(net, shape, device, alone)
+            chosen = _fastest({alone: seconds[alone], chosen: seconds[chosen]})
+        per_second = {str(pace): shape[0] / time for pace, time in seconds.items()}
         known[key] = asdict(chosen) | {"machine": machine(device), "images_per_second": per_second}
         write_whole(file, (json.dumps(known, indent=1) + "\n").encode())
-    text = ", ".join(f"{name} {rate:.0f}" for name, rate in per_second.items())
+    text = "; ".join(f"{name}: {rate:.0f}" for name, rate in per_second.items())
     logger.info("images a second, forward and backward: %s; chose %s", text, chosen)
     return chosen
+
+
+def _fastest(seconds: dict[Pace, float]) -> Pace:
+    """The first, unless another is faster by more than a near tie."""
+    plain, best = next(iter(seconds)), min(seconds, key=lambda pace: seconds[pace])
+    return best if seconds[best] < MARGIN * seconds[plain] else plain
 
 
 def machine(device: torch.device) -> str:
     """The kind of machine that a timing holds for."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    return f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__}"
 
 
 def _processor() -> str:
@@ -89,11 +104,11 @@ def _processor() -> str:
     return f"{'/'.join(found.values())} with the abilities {abilities}"
 
 
-def _candidates(device: torch.device, precision: str, memory_format: str) -> list[Pace]:
+def _candidates(device: torch.device, asked: TrainerParams, threads: int) -> list[Pace]:
     half = "bf16-mixed" if device.type == "cpu" or torch.cuda.is_bf16_supported() else "16-mixed"
-    precisions = ["32-true", half] if precision == "auto" else [precision]
-    layouts = [True, False] if memory_format == "auto" else [memory_format == "channels_last"]
-    return [Pace(name, last) for name in precisions for last in layouts]
+    precisions = ["32-true", half] if asked.precision == AUTO else [asked.precision]
+    layouts = [True, False] if asked.memory_format == AUTO else [asked.memory_format == "channels_last"]
+    return [Pace(name, last, threads) for name in precisions for last in layouts]
 
 
 def _time(net: nn.Module, shape: tuple[int, ...], device: torch.device, pace: Pace) -> float:
@@ -103,7 +118,8 @@ def _time(net: nn.Module, shape: tuple[int, ...], device: torch.device, pace: Pa
     images = pace.lay_out(torch.rand(shape, device=device, generator=generator))
     modes = {name: module.training for name, module in net.named_modules()}
     net.eval()  # the running statistics must not move
-    best = float("inf")
+    best, threads = float("inf"), torch.get_num_threads()
+    torch.set_num_threads(pace.threads)
     parameters = [p for p in net.parameters() if p.requires_grad]
     for _ in range(STEPS + 1):
         started = time.perf_counter()
@@ -113,6 +129,7 @@ def _time(net: nn.Module, shape: tuple[int, ...], device: torch.device, pace: Pa
         if device.type == "cuda":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - started)
+    torch.set_num_threads(threads)
     for name, module in net.named_modules():
         module.training = modes[name]
     return best

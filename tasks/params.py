@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tasks.errors import BadInput
 
+AUTO = "auto"  # the choice is left: of the backbone to the shortlist, of how to run a network to a timing
+
 
 class Section(BaseModel):
     """One section of params.yaml; `section` is its name there."""
@@ -173,7 +175,7 @@ class TrainerParams(BaseModel):
     strategy: str = "auto"
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"  # auto: the faster, timed once a machine
     memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"  # auto: as precision
-    threads: int = Field(default=1, gt=0)  # of one process; the bytes of the result depend on it
+    threads: Annotated[int, Field(gt=0)] | Literal["auto"] = 1  # of a process; bytes depend on it; auto: as precision
     memory_mb: int = Field(default=2048, gt=0)  # images and stored activations above this go to a mapped file
     views: int = Field(default=4, ge=0)  # augmented views an image whose frozen work is stored; 0: nothing is stored
     checkpoint_seconds: float = Field(default=20, ge=0)  # between checkpoints, from which a killed run goes on
@@ -218,9 +220,6 @@ class AuditParams(Section):
     max_label_loss: float = Field(gt=0, lt=1)  # share of augmented images
     max_accuracy_loss: float = Field(gt=0, lt=1)  # share of clean validation images
     max_loss_increase: float = Field(gt=0)  # nats, mean over clean validation images
-
-
-AUTO = "auto"  # choose_backbone.name: take what the shortlist found
 
 
 class ShortlistParams(Section):

@@ -139,7 +139,7 @@ def score_frozen(
 ) -> tuple[Frozen, Cost]:
     """One candidate's scores on frozen features, and what it costs."""
     passport = candidate.passport
-    with seeded(params.seed, training.trainer.threads):
+    with seeded(params.seed):
         options = network_options(passport, training.image_size)
         net = create_backbone(passport["architecture"], candidate.weights, 0, **options)
         net.eval().to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last)

@@ -52,7 +52,7 @@ def parameters(job: Job) -> FinetuneParams:
         "label_smoothing": job.label_smoothing,
         "weight_decay": job.weight_decay,
         "augmentation": job.augmentation,
-        "trainer": {**trainer, "threads": job.threads, "accelerator": "cpu", **job.options.get("trainer", {})},
+        "trainer": {**trainer, "accelerator": "cpu", **job.options.get("trainer", {})},
         "stop_level": 0,
         "patience": sum(phase["epochs"] for phase in job.phases),
     }

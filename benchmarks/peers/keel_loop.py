@@ -53,6 +53,7 @@ def with_epochs(job: Job, decoded: Tensors, epochs: int) -> Trained:
 def limit(job: Job, pace: Pace) -> float:
     """Images a second of the forward and the backward pass alone."""
     torch.manual_seed(job.seed)
+    torch.set_num_threads(pace.threads)
     net = create_network(job).train().to(memory_format=pace.memory_format)
     images = pace.lay_out(torch.randn(job.batch_size, 3, job.image_size, job.image_size))
     targets = torch.randint(job.classes, (job.batch_size,))
