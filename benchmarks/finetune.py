@@ -47,6 +47,7 @@ RUNS, PLOT = Path("runs/benchmark-finetune.jsonl"), Path("docs/finetune-benchmar
 QUICK_PEERS = ("timm", "huggingface")  # the fastest
 PROGRAMS = {"loop": "keel_loop", "memory": "keel_memory"}  # all other parts: run
 LONGEST_S = 3600
+LONGER = 3  # times the epochs of a frozen phase: the difference of two runs is what each further epoch costs
 
 
 class Task(NamedTuple):
@@ -102,7 +103,7 @@ def plan(engines: list[str], seeds: int) -> Iterator[Task]:
             first = seed % len(engines)
             yield from (Task(part, engine, seed) for engine in engines[first:] + engines[:first])
         if OURS in engines:
-            yield from (Task(part, OURS, seed) for part in ("stage", "loop"))
+            yield from (Task(part, OURS, seed) for part in ("head+", "stage", "stage+", "loop"))
     if OURS in engines:
         yield Task("memory", OURS, 0)
 
@@ -216,7 +217,9 @@ def phases(task: Task, quick: bool, settings: dict[str, Any]) -> list[dict[str, 
         "same": own.get("same", shared["same"]),
         "own": own["own"],
         "head": [{"open": "head", "epochs": frozen, **rate}],
+        "head+": [{"open": "head", "epochs": LONGER * frozen, **rate}],
         "stage": [{"open": 1, "epochs": frozen, **rate}],
+        "stage+": [{"open": 1, "epochs": LONGER * frozen, **rate}],
         "loop": [{"open": "all", "epochs": 1, **rate}],
         "memory": [{"open": what, "epochs": 1, **rate} for what in ("head", 1, "all")],
     }[task.part]

@@ -147,7 +147,10 @@ class GradualUnfreezing(L.Callback):
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = height * group["factor"]
         place = self.place
-        torch.manual_seed(mix(self.params.seed, place.phase, place.epoch, place.batch, trainer.global_rank))
+        seed = mix(self.params.seed, place.phase, place.epoch, place.batch, trainer.global_rank)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed costs a millisecond, and memory, where no GPU is
+        if module.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
         """Count the step and, when it is time, keep a checkpoint."""

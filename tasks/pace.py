@@ -12,6 +12,7 @@ import platform
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -22,8 +23,8 @@ from tasks.digests import canonical_json, sha256_text
 from tasks.params import AUTO, TrainerParams
 from tasks.whole_files import write_whole
 
-STEPS = 3  # timed, after one that is not
-MARGIN = 0.95  # another way than plain float32 must take less than this share of its time: near ties stay plain
+STEPS = 2  # timed, after one that is not
+MARGIN = 0.95  # a change must bring the time below this share: near ties stay plain
 logger = logging.getLogger("tasks.pace")
 
 
@@ -52,38 +53,52 @@ class Pace:
 def choose_pace(net: nn.Module, shape: tuple[int, ...], device: torch.device, asked: TrainerParams, file: Path) -> Pace:
     """The fastest way to train `net` on batches of `shape` (B, 3, S, S), where `asked` says "auto".
 
-    Formats and layouts are timed on the most threads, then the best of them on one. `file` keeps what was found before;
-    the network is left as it was, but for its memory layout, and so is the number of threads.
+    One thing is changed after the other, and stays changed where that pays. `file` keeps what was found; the network is
+    left as it was, but for its memory layout.
     """
-    most = asked.threads if isinstance(asked.threads, int) else max(1, (os.cpu_count() or 1) // asked.devices)
-    candidates = _candidates(device, asked, most)
-    fewer = asked.threads == AUTO and most > 1 and device.type == "cpu"
-    if len(candidates) == 1 and not fewer:
-        return candidates[0]
-    choices = [asked.precision, asked.memory_format, asked.threads, most]
-    key = sha256_text(canonical_json([machine(device), type(net).__name__, _shapes(net), shape, choices]))
+    pace, changes = _plain(asked), _changes(device, asked)
+    if not changes:
+        return pace
+    key = sha256_text(canonical_json([machine(device), type(net).__name__, _shapes(net), shape, asdict(pace), changes]))
     with FileLock(file.with_suffix(".lock")):
         known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         if key in known:
-            return Pace(*(known[key][name] for name in ("precision", "channels_last", "threads")))
-        seconds = {pace: _time(net, shape, device, pace) for pace in candidates}
-        chosen = _fastest(seconds)
-        if fewer:
-            alone = replace(chosen, threads=1)
-            seconds[alone] = _time(net, shape, device, alone)
-            chosen = _fastest({alone: seconds[alone], chosen: seconds[chosen]})
-        per_second = {str(pace): shape[0] / time for pace, time in seconds.items()}
-        known[key] = asdict(chosen) | {"machine": machine(device), "images_per_second": per_second}
+            return Pace(**known[key]["pace"])
+        seconds = {pace: _time(net, shape, device, pace)}
+        for change in changes:
+            other = replace(pace, **change)
+            seconds[other] = _time(net, shape, device, other)
+            if seconds[other] < MARGIN * seconds[pace]:
+                pace = other
+        rates = {str(timed): shape[0] / least for timed, least in seconds.items()}
+        known[key] = {"pace": asdict(pace), "machine": machine(device), "images_per_second": rates}
         write_whole(file, (json.dumps(known, indent=1) + "\n").encode())
-    text = "; ".join(f"{name}: {rate:.0f}" for name, rate in per_second.items())
-    logger.info("images a second, forward and backward: %s; chose %s", text, chosen)
-    return chosen
+    text = "; ".join(f"{name}: {rate:.0f}" for name, rate in rates.items())
+    logger.info("images a second, forward and backward: %s; chose %s", text, pace)
+    return pace
 
 
-def _fastest(seconds: dict[Pace, float]) -> Pace:
-    """The first, unless another is faster by more than a near tie."""
-    plain, best = next(iter(seconds)), min(seconds, key=lambda pace: seconds[pace])
-    return best if seconds[best] < MARGIN * seconds[plain] else plain
+def _plain(asked: TrainerParams) -> Pace:
+    """What is asked for; what is left open is plain."""
+    return Pace(
+        "32-true" if asked.precision == AUTO else asked.precision,
+        asked.memory_format != "contiguous",
+        asked.threads if isinstance(asked.threads, int) else 1,
+    )
+
+
+def _changes(device: torch.device, asked: TrainerParams) -> list[dict[str, Any]]:
+    """What may be tried instead, in this order."""
+    changes: list[dict[str, Any]] = []
+    if asked.memory_format == AUTO:
+        changes.append({"channels_last": False})
+    if asked.precision == AUTO:
+        half = "bf16-mixed" if device.type == "cpu" or torch.cuda.is_bf16_supported() else "16-mixed"
+        changes.append({"precision": half})
+    cores = (os.cpu_count() or 1) // asked.devices
+    if asked.threads == AUTO and device.type == "cpu" and cores > 1:
+        changes.append({"threads": cores})
+    return changes
 
 
 def machine(device: torch.device) -> str:
@@ -102,13 +117,6 @@ def _processor() -> str:
     found = {line.split(":")[0].strip(): line.partition(":")[2].strip() for line in lines if line.startswith(wanted)}
     abilities = sha256_text(found.pop("flags", ""))[:8]
     return f"{'/'.join(found.values())} with the abilities {abilities}"
-
-
-def _candidates(device: torch.device, asked: TrainerParams, threads: int) -> list[Pace]:
-    half = "bf16-mixed" if device.type == "cpu" or torch.cuda.is_bf16_supported() else "16-mixed"
-    precisions = ["32-true", half] if asked.precision == AUTO else [asked.precision]
-    layouts = [True, False] if asked.memory_format == AUTO else [asked.memory_format == "channels_last"]
-    return [Pace(name, last, threads) for name in precisions for last in layouts]
 
 
 def _time(net: nn.Module, shape: tuple[int, ...], device: torch.device, pace: Pace) -> float:

@@ -6,6 +6,8 @@ A run is a dictionary, a line of the results file: part, engine, seed, and what 
     own      each engine's own schedule
     head     an epoch with the backbone frozen, averaged over a phase that begins at the files
     stage    as head, with the last stage open too (Keel alone)
+    head+, stage+    the same phases with more epochs: the difference is what a further epoch costs, when decoding and
+             storing the frozen part's answers is done (Keel alone; its peers do both in every epoch)
     loop     Keel's speed with all open, as a share of the pure forward and backward pass
     memory   what Keel holds in memory for very many images
 """
@@ -87,6 +89,17 @@ def epoch_seconds(run: Run) -> float:
     return float(run["seconds"] / run["epochs"])
 
 
+def further_seconds(runs: list[Run], part: str) -> dict[int, float]:
+    """Keel's seconds of each further epoch of a frozen phase, by seed."""
+    longer = {r["seed"]: r for r in select(runs, f"{part}+", OURS)}
+    return {
+        short["seed"]: (longer[short["seed"]]["seconds"] - short["seconds"])
+        / (longer[short["seed"]]["epochs"] - short["epochs"])
+        for short in select(runs, part, OURS)
+        if short["seed"] in longer
+    }
+
+
 def fastest(runs: list[Run], part: str, among: Iterable[str]) -> str:
     """The engine with the lowest median of seconds."""
     return min(among, key=lambda engine: median(epoch_or_run(r) for r in select(runs, part, engine)))
@@ -137,8 +150,8 @@ def judge(runs: list[Run], bars: Bars, tested: dict[int, pd.DataFrame]) -> list[
     return [
         *judge_own(runs, bars, tested),
         judge_speed(runs, "same", "same", bars.same, "at the same epochs"),
-        judge_speed(runs, "head", "head", bars.head, "an epoch of the head alone"),
-        judge_speed(runs, "head", "stage", bars.stage, "an epoch of the last stage beside a peer's frozen one"),
+        judge_frozen(runs, "head", bars.head, "an epoch of the head alone"),
+        judge_frozen(runs, "stage", bars.stage, "an epoch of the last stage beside a peer's frozen one"),
         judge_share(runs, "loop", "share", bars.loop),
         judge_memory(runs, bars.memory),
     ]
@@ -183,6 +196,23 @@ def judge_speed(
     )
 
 
+def judge_frozen(runs: list[Run], part: str, least: float, what: str) -> Judgement:
+    """How many times faster a further epoch is than the fastest peer's, median over seeds; and the whole phase."""
+    further, peers = further_seconds(runs, part), peers_in(runs, "head")
+    if not further or not peers:
+        return Judgement(False, f"{what}: not measured")
+    peer = fastest(runs, "head", peers)
+    theirs = {r["seed"]: epoch_seconds(r) for r in select(runs, "head", peer) if r["seed"] in further}
+    found = median(theirs[seed] / further[seed] for seed in theirs)
+    whole = median(speedups(select(runs, "head", peer), select(runs, part, OURS)))
+    epochs = select(runs, part, OURS)[0]["epochs"]
+    return Judgement(
+        found >= least,
+        f"{what}: each further one is {found:.1f} times faster than {NAMES[peer]}'s, must be at least {least:g} "
+        f"({whole:.1f} times with decoding, timing and storing spread over {epochs} epochs)",
+    )
+
+
 def judge_share(runs: list[Run], part: str, key: str, least: float) -> Judgement:
     """The loop against the limit."""
     found = [r[key] for r in select(runs, part, OURS)]
@@ -205,7 +235,8 @@ def judge_memory(runs: list[Run], most: float) -> Judgement:
 def table(runs: list[Run]) -> str:
     """A row an engine: seconds (lowest to highest) and accuracy of each part."""
     engines = [engine for engine in NAMES if any(r["engine"] == engine for r in runs)]
-    heads = ["", "same epochs", "accuracy", "own schedule", "accuracy", "frozen epoch", "last stage"]
+    heads = ["", "same epochs", "accuracy", "own schedule", "accuracy"]
+    heads += ["frozen epoch", "further", "last stage", "further"]
     lines = [[NAMES[engine], *cells(runs, engine)] for engine in engines]
     widths = [max(len(row[i]) for row in [heads, *lines]) for i in range(len(heads))]
     return "\n".join(
@@ -227,6 +258,9 @@ def cells(runs: list[Run], engine: str) -> list[str]:
         found.append(spread)
         if part in ("same", "own"):
             found.append(f"{100 * mean(r['accuracy'] for r in chosen):.2f} %" if chosen else "-")
+        else:
+            further = further_seconds(runs, part) if engine == OURS else {}
+            found.append(f"{median(further.values()):.2f} s" if further else "-")
     return found
 
 
