@@ -28,7 +28,13 @@ PHASES = [
     Phase(open=1, epochs=1, rate=0.5),
     Phase(open="all", epochs=1, rate=1),
 ]
-FAMILIES = ("test_resnet", "test_convnext", "test_vit", "mobilenetv3_small_050", "test_efficientnet")
+RUNS = [
+    ("file", "test_resnet"),
+    ("folder", "test_convnext"),
+    ("hub", "test_vit"),
+    ("hub", "mobilenetv3_small_050"),
+    ("folder", "test_efficientnet"),
+]
 
 
 def write_entry(root: Path, kind: str, architecture: str) -> dict[str, Any]:
@@ -51,8 +57,7 @@ def write_entry(root: Path, kind: str, architecture: str) -> dict[str, Any]:
     return {**ENTRY, **about}
 
 
-@pytest.mark.parametrize("kind", ["file", "folder", "hub"])
-@pytest.mark.parametrize("architecture", FAMILIES)
+@pytest.mark.parametrize(("kind", "architecture"), RUNS)
 def test_an_entry_of_each_kind_and_family_goes_through_a_gradual_run(
     kind: str, architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
