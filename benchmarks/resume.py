@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 HERE = Path(__file__).parent.parent
 ARCHITECTURES = ("test_resnet", "test_convnext", "test_vit")
@@ -91,7 +92,7 @@ def place(keep: Path) -> str:
 
 def weights(keep: Path) -> dict[str, torch.Tensor]:
     """What the run ended with."""
-    return torch.load(keep / "end.pt", weights_only=True)  # type: ignore[no-any-return]
+    return load_file(keep / "end.safetensors")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_model
 
 from tasks.finetune import Tensors, Trained, train
 from tasks.params import Augmentation, FinetuneParams, Phase, TrainerParams
@@ -59,4 +60,4 @@ def run(architecture: str, keep: Path | None = None, **changes: Any) -> Trained:
 
 if __name__ == "__main__":  # the run that tests/test_resume.py kills
     finished = run(os.environ["ARCHITECTURE"], Path(os.environ["KEEP"]))
-    torch.save(finished.net.state_dict(), Path(os.environ["KEEP"], "end.pt"))
+    save_model(finished.net, str(Path(os.environ["KEEP"], "end.safetensors")))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tasks.checkpoint import Checkpoints
 from tasks.learner import GradualUnfreezing, Learner
@@ -99,7 +100,7 @@ def test_killed_process_goes_on_bit_equal(tmp_path: Path) -> None:
     process.wait()
     process = start(keep)
     assert process.wait() == 0
-    whole, killed = (torch.load(folder / "end.pt", weights_only=True) for folder in (tmp_path / "whole", keep))
+    whole, killed = (load_file(folder / "end.safetensors") for folder in (tmp_path / "whole", keep))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
