@@ -134,7 +134,7 @@ def test_every_parameter_is_in_one_optimizer_group_by_identity(architecture: str
 
 
 def test_unfreezing_stops_when_a_phase_brought_no_gain() -> None:
-    # Fails when _end ignores what _judge_opening says.
+    # Fails when _end ignores what _brought_too_little says.
     tiny = [PHASES[0], Phase(open=2, epochs=1, rate=1e-9), PHASES[2]]
     finished = run("test_resnet", phases=tiny, stop_level=0.05)
     assert finished.curve["open"].tolist() == ["head", "head", "2"]
