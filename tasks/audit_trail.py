@@ -2,23 +2,24 @@
 
 The ledger's chain of hashes comes first, for all else is compared with the ledger; where the chain does not hold,
 nothing else is looked at. Then come the changes left open, the decision records, the aliases, the registered versions
-(their tags, and all that MLflow serves as them), the MLflow runs of the decisions, and every artifact of those runs.
+(their tags, and all that MLflow serves as them), the MLflow runs on record, and every artifact of those runs.
 Nothing is repaired: a fault is named with its place and the way out, and a person decides.
 """
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from tasks.bundle import BUNDLE, fetch, recorded_digests
+from tasks.bundle import fetch, fetch_recorded, recorded_digests
 from tasks.decision import FOLDER as RECORDS
 from tasks.decision import record_files, version_tags, what_was_done
 from tasks.digests import digest_of, identity, sha256_file
-from tasks.errors import KeelError
+from tasks.errors import DigestMismatch, EvidenceMissing, KeelError
 from tasks.history import aliases_after, newest_decision, registrations
 from tasks.ledger import Entry, Ledger
 from tasks.registry import INTENT, META, Registry, trouble
@@ -35,16 +36,16 @@ def audit(registry: Registry, records: Path = RECORDS) -> Iterator[Line]:
     if any(at_fault for _, at_fault, _ in broken):
         return
     entries = registry.ledger.read(registry.project)
-    decisions = [e for e in entries if e.kind == "decision"]
+    decided, run = sum(e.kind == "decision" for e in entries), len(recorded_runs(entries))
     yield from _lines("changes", lambda: open_changes(registry), "none was left open")
     yield from _lines(
-        "records", lambda: record_faults(registry.project, entries, records), f"{2 * len(decisions)} files as rendered"
+        "records", lambda: record_faults(registry.project, entries, records), f"{2 * decided} files as rendered"
     )
     yield from _lines("aliases", lambda: alias_faults(registry), "where the ledger's finished changes left them")
     known = len(registrations(entries))
     yield from _lines("versions", lambda: version_faults(registry, entries), f"{known} as they were registered")
-    yield from _lines("runs", lambda: run_faults(registry, entries), f"{len(decisions)} of decisions, none besides")
-    yield from _lines("artifacts", lambda: artifact_faults(registry, decisions), "every one as it was recorded")
+    yield from _lines("runs", lambda: run_faults(registry, entries), f"{run} on record, none besides")
+    yield from _lines("artifacts", lambda: artifact_faults(registry, entries), "every one as it was recorded")
 
 
 def ledger_faults(ledger: Ledger) -> Iterator[str]:
@@ -129,67 +130,66 @@ def version_faults(registry: Registry, entries: list[Entry]) -> Iterator[str]:
 
 
 def run_faults(registry: Registry, entries: list[Entry]) -> Iterator[str]:
-    """MLflow runs of decisions that are gone or say something else, and runs of Keel that the ledger does not know."""
-    known, judged = {str(e.number) for e in entries if e.kind == "intent"}, set()
-    for decision in (e for e in entries if e.kind == "decision"):
-        run, number = _run(registry, decision), decision.number
-        judged.add(decision.body["run"])
+    """MLflow runs on record that are gone or say something else, and runs of Keel that the ledger does not know."""
+    known, mine = {str(e.number) for e in entries if e.kind == "intent"}, set()
+    for entry in recorded_runs(entries):
+        run, about = _run(registry, entry), f"MLflow run {entry.body['run']} of {entry.kind} {entry.number}"
+        mine.add(entry.body["run"])
         if run is None:
-            yield f"MLflow run {decision.body['run']} of decision {number} is gone; restore MLflow's database"
+            yield f"{about} is gone; restore MLflow's database from a backup"
         elif run.info.lifecycle_stage == "deleted":
-            yield (
-                f"MLflow run {run.info.run_id} of decision {number} was deleted; "
-                f"`mlflow runs restore --run-id {run.info.run_id}` brings it back"
-            )
+            yield f"{about} was deleted; `mlflow runs restore --run-id {run.info.run_id}` brings it back"
         else:
-            wanted = {
-                "verdict": decision.body["verdict"],
-                "data_version": decision.body["data"]["digest"],
-                INTENT: str(decision.body["intent"]),
-            }
+            wanted = {"data_version": entry.body["data"]["digest"], INTENT: str(entry.body["intent"])}
+            wanted |= {"verdict": entry.body["verdict"]} if entry.kind == "decision" else {}
             for key in (k for k in wanted if run.data.tags.get(k) != wanted[k]):
                 yield (
-                    f"MLflow run {run.info.run_id} of decision {number}: its tag {key} is {run.data.tags.get(key)!r}, "
-                    f"the ledger says {wanted[key]!r}; set it back in MLflow"
+                    f"{about}: its tag {key} is {run.data.tags.get(key)!r}, the ledger says {wanted[key]!r}; set it "
+                    "back in MLflow"
                 )
     for run in _runs_of_the_project(registry):
-        if run.info.run_id not in judged and run.data.tags[INTENT] not in known:
+        if run.info.run_id not in mine and run.data.tags[INTENT] not in known:
             yield (
                 f"MLflow run {run.info.run_id} says that entry {run.data.tags[INTENT]} of the ledger made it, and "
                 f"{registry.project} has no such change: restore the ledger from a backup, or delete the run"
             )
 
 
-def artifact_faults(registry: Registry, decisions: list[Entry]) -> Iterator[str]:
-    """Artifacts of the decisions' runs that are gone or are not the ones that were recorded."""
-    for decision in decisions:
-        run = _run(registry, decision)
+def recorded_runs(entries: list[Entry]) -> list[Entry]:
+    """The entries with an MLflow run of their own: decisions, certificates, ablations."""
+    return [e for e in entries if e.kind != "intent" and "run" in e.body]
+
+
+def artifact_faults(registry: Registry, entries: list[Entry]) -> Iterator[str]:
+    """Artifacts of the runs on record that are gone or are not the ones that were recorded."""
+    for entry in recorded_runs(entries):
+        run = _run(registry, entry)
         if run is None or run.info.lifecycle_stage == "deleted":
             continue  # named among the runs
         with TemporaryDirectory() as folder:
-            yield from _artifacts_of(registry, decision, Path(folder))
+            for artifact, digest in _recorded_artifacts(registry, entry, Path(folder)).items():
+                try:
+                    found = sha256_file(fetch(registry, entry.body["run"], artifact, Path(folder)))
+                except KeelError as error:
+                    yield f"{entry.kind} {entry.number}: {error}"
+                    continue
+                if found != digest:
+                    yield (
+                        f"{artifact} of MLflow run {entry.body['run']} is not the one of {entry.kind} {entry.number}: "
+                        f"its sha256 is {found[:16]}, the ledger says {digest[:16]}; restore it from a backup of MLflow's "
+                        "artifact store"
+                    )
 
 
-def _artifacts_of(registry: Registry, decision: Entry, folder: Path) -> Iterator[str]:
-    wanted = recorded_digests(decision)
-    try:
-        listed = fetch(registry, decision.body["run"], BUNDLE, folder)
-        if sha256_file(listed) == wanted[BUNDLE]:
-            wanted |= json.loads(listed.read_text(encoding="utf-8"))["files"]
-    except KeelError:
-        pass  # the loop below names it
-    for artifact, digest in wanted.items():
-        try:
-            found = sha256_file(fetch(registry, decision.body["run"], artifact, folder))
-        except KeelError as error:
-            yield f"decision {decision.number}: {error}"
-            continue
-        if found != digest:
-            yield (
-                f"{artifact} of MLflow run {decision.body['run']} is not what decision {decision.number} was made on: "
-                f"its sha256 is {found[:16]}, the ledger says {digest[:16]}; restore it from a backup of MLflow's "
-                f"artifact store, and see with `keel replay {decision.number}` what it would change"
-            )
+def _recorded_artifacts(registry: Registry, entry: Entry, folder: Path) -> dict[str, str]:
+    """Artifact -> sha256: from the ledger's entry, and from the list in the bundle where that is the recorded one."""
+    if entry.kind != "decision":
+        return {f"{entry.kind}.json": entry.body["document"], f"{entry.kind}.html": entry.body["page"]}
+    wanted = recorded_digests(entry)
+    with suppress(EvidenceMissing, DigestMismatch):  # then it is named with the other artifacts
+        listed = fetch_recorded(registry, entry, "bundle", folder)
+        wanted |= json.loads(listed.read_text(encoding="utf-8"))["files"]
+    return wanted
 
 
 def _model_faults(registry: Registry, version: str, intent: Entry, end: Entry, entries: list[Entry]) -> Iterator[str]:
@@ -220,10 +220,10 @@ def _weights_of(intent: Entry, entries: list[Entry]) -> str:
     return str(next(e for e in entries if e.number == intent.body["decision"]).body["evidence"]["model"])
 
 
-def _run(registry: Registry, decision: Entry) -> Run | None:
+def _run(registry: Registry, entry: Entry) -> Run | None:
     with trouble(registry.chosen):
         try:
-            return registry.client.get_run(decision.body["run"])
+            return registry.client.get_run(entry.body["run"])
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise

@@ -127,7 +127,7 @@ def invent_record(registry: Registry) -> str:
 def replace_predictions(registry: Registry) -> str:
     file = artifact(registry, NEEDED["predictions"])
     shutil.copy(artifact(registry, NEEDED["scratch_predictions"]), file)
-    return f"artifacts: {NEEDED['predictions']} of MLflow run {file.parts[-5]} is not what decision "
+    return f"artifacts: {NEEDED['predictions']} of MLflow run {file.parts[-5]} is not the one of decision "
 
 
 def replace_artifact_and_listing(registry: Registry) -> str:
