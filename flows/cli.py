@@ -207,7 +207,7 @@ def why(
         from tasks.history import why as why_live
         from tasks.ledger import Ledger
 
-        typer.echo(why_live(project, Ledger(chosen.ledger_url).read(project), when, dt.datetime.now(dt.UTC)))
+        typer.echo(why_live(project, Ledger(chosen.ledger_url).sound(project), when, dt.datetime.now(dt.UTC)))
 
 
 @app.command()
@@ -233,7 +233,7 @@ def changelog(project: ProjectName = "digits") -> None:
         from tasks.history import changelog as releases
         from tasks.ledger import Ledger
 
-        typer.echo(releases(project, Ledger(chosen.ledger_url).read(project)))
+        typer.echo(releases(project, Ledger(chosen.ledger_url).sound(project)))
 
 
 @app.command()

@@ -26,7 +26,7 @@ from tasks.registry import INTENT, META, Registry, trouble
 from tasks.settings import without_password
 
 WEIGHTS = "model.safetensors"  # as in tasks/scorer.py, which takes seconds to import
-Line = tuple[str, bool, str]  # what was looked at, whether it is at fault, the sentence
+Line = tuple[str, bool, str]  # what was looked at, whether something is wrong, the sentence
 
 
 def audit(registry: Registry, records: Path = RECORDS) -> Iterator[Line]:
@@ -176,8 +176,8 @@ def artifact_faults(registry: Registry, entries: list[Entry]) -> Iterator[str]:
                 if found != digest:
                     yield (
                         f"{artifact} of MLflow run {entry.body['run']} is not the one of {entry.kind} {entry.number}: "
-                        f"its sha256 is {found[:16]}, the ledger says {digest[:16]}; restore it from a backup of MLflow's "
-                        "artifact store"
+                        f"its sha256 is {found[:16]}, the ledger says {digest[:16]}; restore it from a backup of "
+                        "MLflow's artifact store"
                     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import requests
 
-from tasks.audit_trail import alias_faults, ledger_faults
+from tasks.audit_trail import Line, alias_faults, ledger_faults
 from tasks.backbones import admit, fetch_weights, load_catalogue
 from tasks.candidates import find_candidates
 from tasks.data_version import data_version
@@ -17,8 +17,6 @@ from tasks.params import AUTO, ChooseBackboneParams, load_section
 from tasks.project import load_project
 from tasks.registry import Registry
 from tasks.settings import QUIET, Settings, without_password
-
-Line = tuple[str, bool, str]  # what was looked at, whether it is in trouble, the sentence
 
 
 def checkup(project: str, chosen: Settings) -> Iterator[Line]:

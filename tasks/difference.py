@@ -71,7 +71,7 @@ def difference(registry: Registry, before: str, now: str) -> str:
 
 def load_side(registry: Registry, version: str, folder: Path) -> Side:
     """Fetch a version's evidence; BadInput when no release made it, DigestMismatch when a file was replaced."""
-    decision = newest_decision(version, registry.ledger.read(registry.project))
+    decision = newest_decision(version, registry.ledger.sound(registry.project))
     folder.mkdir(exist_ok=True)
     files = {
         key: fetch_recorded(registry, decision, key, folder) for key in ("bundle", "report", "predictions", "manifest")

@@ -115,6 +115,12 @@ class Ledger:
         except SQLAlchemyError as error:
             raise _trouble(error, self.url) from error
 
+    def sound(self, project: str) -> list[Entry]:
+        """The project's entries; RegistryTrouble when the chain does not hold, for then they answer for nothing."""
+        for fault in self.faults():
+            raise RegistryTrouble(f"{fault}; `keel audit` lists every fault; restore the ledger from a backup first")
+        return self.read(project)
+
     def open_intents(self, project: str) -> list[Entry]:
         """Intents that nothing has closed, newest first: what a killed process left behind."""
         all_entries = self.read(project)

@@ -48,8 +48,8 @@ def find_version(registry: Registry, what: str) -> str:
     aliases = registry.aliases()
     version = aliases[what] if what in aliases else what.removeprefix("v")
     if version is None or not version.isdigit():
-        known = "last, a decision's number, v<number>, champion, challenger, previous"
-        raise BadInput(f"{registry.project} has no '{what}' to show; it takes {known}")
+        known = "v<number>, champion, challenger, previous (and `keel show`: last, a decision's number)"
+        raise BadInput(f"{registry.project} has no '{what}'; there are {known}")
     return version
 
 

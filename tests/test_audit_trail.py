@@ -451,3 +451,14 @@ def test_diff_refuses_evidence_that_was_replaced(audited: Registry) -> None:
     with pytest.raises(DigestMismatch, match=r"predictions\.parquet of MLflow run .* is not the one of decision"):
         load_side(audited, "2", Path())
     assert keel("diff", "v1", "v2")[0] == 1
+
+
+def test_ledger_whose_chain_is_broken_answers_for_nothing(audited: Registry) -> None:
+    edit_row(audited)
+    for words in (("why", "2026-01-01"), ("changelog",), ("diff", "v1", "v2")):
+        code, out, error = keel(*words)
+        assert (code, out) == (1, "")
+        assert error.startswith(f"RegistryTrouble: entry {decision(audited, 1)} (decision, ")
+    code, out, _ = keel("replay", "last")
+    assert (code, out.count("DIFFERENT")) == (1, 1)
+    assert f"DIFFERENT the ledger's entry {decision(audited, 1)} (decision, " in out
