@@ -36,7 +36,7 @@ def audit(registry: Registry, records: Path = RECORDS) -> Iterator[Line]:
     if any(at_fault for _, at_fault, _ in broken):
         return
     entries = registry.ledger.read(registry.project)
-    decided, run = sum(e.kind == "decision" for e in entries), len(recorded_runs(entries))
+    decided, runs = sum(e.kind == "decision" for e in entries), len(recorded_runs(entries))
     yield from _lines("changes", lambda: open_changes(registry), "none was left open")
     yield from _lines(
         "records", lambda: record_faults(registry.project, entries, records), f"{2 * decided} files as rendered"
@@ -44,7 +44,7 @@ def audit(registry: Registry, records: Path = RECORDS) -> Iterator[Line]:
     yield from _lines("aliases", lambda: alias_faults(registry), "where the ledger's finished changes left them")
     known = len(registrations(entries))
     yield from _lines("versions", lambda: version_faults(registry, entries), f"{known} as they were registered")
-    yield from _lines("runs", lambda: run_faults(registry, entries), f"{run} on record, none besides")
+    yield from _lines("runs", lambda: run_faults(registry, entries), f"{runs} on record, none besides")
     yield from _lines("artifacts", lambda: artifact_faults(registry, entries), "every one as it was recorded")
 
 
