@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from tasks.bundle import fetch, fetch_recorded, recorded_digests
+from tasks.bundle import BUNDLE, Artifacts, recorded_digests
 from tasks.decision import FOLDER as RECORDS
 from tasks.decision import record_files, version_tags, what_was_done
 from tasks.digests import digest_of, identity, sha256_file
-from tasks.errors import DigestMismatch, EvidenceMissing, KeelError
+from tasks.errors import EvidenceMissing, KeelError
 from tasks.history import aliases_after, newest_decision, registrations
 from tasks.ledger import Entry, Ledger
 from tasks.registry import INTENT, META, Registry, trouble
@@ -167,28 +167,32 @@ def artifact_faults(registry: Registry, entries: list[Entry]) -> Iterator[str]:
         if run is None or run.info.lifecycle_stage == "deleted":
             continue  # named among the runs
         with TemporaryDirectory() as folder:
-            for artifact, digest in _recorded_artifacts(registry, entry, Path(folder)).items():
-                try:
-                    found = sha256_file(fetch(registry, entry.body["run"], artifact, Path(folder)))
-                except KeelError as error:
-                    yield f"{entry.kind} {entry.number}: {error}"
-                    continue
-                if found != digest:
-                    yield (
-                        f"{artifact} of MLflow run {entry.body['run']} is not the one of {entry.kind} {entry.number}: "
-                        f"its sha256 is {found[:16]}, the ledger says {digest[:16]}; restore it from a backup of "
-                        "MLflow's artifact store"
-                    )
+            yield from _artifacts_of(entry, Artifacts(registry, entry.body["run"]), Path(folder))
 
 
-def _recorded_artifacts(registry: Registry, entry: Entry, folder: Path) -> dict[str, str]:
+def _artifacts_of(entry: Entry, artifacts: Artifacts, folder: Path) -> Iterator[str]:
+    for artifact, digest in _recorded_artifacts(entry, artifacts, folder).items():
+        try:
+            found = sha256_file(artifacts.fetch(artifact, folder))
+        except EvidenceMissing as error:
+            yield f"{entry.kind} {entry.number}: {error}"
+            continue
+        if found != digest:
+            yield (
+                f"{artifact} of MLflow run {artifacts.run_id} is not the one of {entry.kind} {entry.number}: its "
+                f"sha256 is {found[:16]}, the ledger says {digest[:16]}; restore it from a backup of MLflow's artifacts"
+            )
+
+
+def _recorded_artifacts(entry: Entry, artifacts: Artifacts, folder: Path) -> dict[str, str]:
     """Artifact -> sha256: from the ledger's entry, and from the list in the bundle where that is the recorded one."""
     if entry.kind != "decision":
         return {f"{entry.kind}.json": entry.body["document"], f"{entry.kind}.html": entry.body["page"]}
     wanted = recorded_digests(entry)
-    with suppress(EvidenceMissing, DigestMismatch):  # then it is named with the other artifacts
-        listed = fetch_recorded(registry, entry, "bundle", folder)
-        wanted |= json.loads(listed.read_text(encoding="utf-8"))["files"]
+    with suppress(EvidenceMissing):  # then it is named with the other artifacts
+        listed = artifacts.fetch(BUNDLE, folder)
+        if sha256_file(listed) == wanted[BUNDLE]:
+            wanted |= json.loads(listed.read_text(encoding="utf-8"))["files"]
     return wanted
 
 

@@ -9,7 +9,7 @@ of predictions, manifest, report, plan and verdict beside it, so that no artifac
 import json
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +17,13 @@ from typing import Any
 
 import requests
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from tasks.digests import digest_of_code, digest_of_environment, installed_versions, sha256_file
 from tasks.errors import DigestMismatch, EvidenceMissing
 from tasks.ledger import Entry
 from tasks.project import load_project
-from tasks.registry import Registry
+from tasks.registry import Registry, trouble
 
 EVIDENCE = "evidence"  # the folder of artifacts
 BUNDLE = f"{EVIDENCE}/bundle.json"
@@ -84,28 +85,46 @@ def recorded_digests(decision: Entry) -> dict[str, str]:
     return {artifact: known[key] for key, artifact in NEEDED.items()}
 
 
-def fetch(registry: Registry, run_id: str, artifact: str, folder: Path) -> Path:
-    """Download one artifact of a run; EvidenceMissing when MLflow does not have it."""
-    try:
-        return Path(registry.client.download_artifacts(run_id, artifact, str(folder)))
-    except (MlflowException, requests.RequestException, OSError) as error:
-        cause = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise EvidenceMissing(
-            f"{artifact} of MLflow run {run_id} cannot be fetched ({cause}); bring it back from a backup of MLflow's "
-            "artifact store"
-        ) from error
+class Artifacts:
+    """The artifacts of one MLflow run; EvidenceMissing when there is no such run."""
+
+    def __init__(self, registry: Registry, run_id: str) -> None:
+        self.run_id = run_id
+        with trouble(registry.chosen):
+            try:
+                place = registry.client.get_run(run_id).info.artifact_uri
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                raise EvidenceMissing(
+                    f"MLflow run {run_id} is gone; restore MLflow's database from a backup"
+                ) from error
+            self.store = get_artifact_repository(place, tracking_uri=registry.chosen.tracking_uri)
+
+    def fetch(self, artifact: str, folder: Path) -> Path:
+        """Download one artifact below `folder`; EvidenceMissing when MLflow does not have it."""
+        try:
+            return Path(self.store.download_artifacts(artifact, str(folder)))
+        except (MlflowException, requests.RequestException, OSError) as error:
+            cause = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise EvidenceMissing(
+                f"{artifact} of MLflow run {self.run_id} cannot be fetched ({cause}); bring it back from a backup of "
+                "MLflow's artifact store"
+            ) from error
 
 
-def fetch_recorded(registry: Registry, decision: Entry, key: str, folder: Path) -> Path:
-    """Download what NEEDED names `key`; DigestMismatch when it is not the file that the ledger has on record."""
-    artifact = NEEDED[key]
-    file, digest = fetch(registry, decision.body["run"], artifact, folder), recorded_digests(decision)[artifact]
-    if sha256_file(file) != digest:
-        raise DigestMismatch(
-            f"{artifact} of MLflow run {decision.body['run']} is not the one of decision {decision.number}: its sha256 "
-            f"is {sha256_file(file)[:16]}, the ledger says {digest[:16]}; `keel audit` lists what else is wrong"
-        )
-    return file
+def fetch_recorded(registry: Registry, decision: Entry, keys: Iterable[str], folder: Path) -> dict[str, Path]:
+    """Download what NEEDED calls `keys`; DigestMismatch when one is not the file that the ledger has on record."""
+    artifacts, digests, files = Artifacts(registry, decision.body["run"]), recorded_digests(decision), {}
+    for key in keys:
+        file, digest = artifacts.fetch(NEEDED[key], folder), digests[NEEDED[key]]
+        if sha256_file(file) != digest:
+            raise DigestMismatch(
+                f"{NEEDED[key]} of MLflow run {artifacts.run_id} is not the one of decision {decision.number}: its "
+                f"sha256 is {sha256_file(file)[:16]}, the ledger says {digest[:16]}; `keel audit` says what else is amiss"
+            )
+        files[key] = file
+    return files
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

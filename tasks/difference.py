@@ -17,16 +17,14 @@ import pandas as pd
 from tasks.bundle import fetch_recorded, flatten
 from tasks.estimates import estimate_gain
 from tasks.findings import Finding, read_findings
-from tasks.history import newest_decision
+from tasks.history import in_short, newest_decision
 from tasks.ledger import Entry
-from tasks.metrics import REGISTRY
 from tasks.params import EvaluateParams
 from tasks.predictions import join_predictions, read_table
 from tasks.registry import Registry
-from tasks.sentences import describe_finding
+from tasks.sentences import describe_finding, describe_place
 from tasks.slices import JUDGED
 
-WIDTH = 44  # of a column of figures
 NO_BOUND = float("nan")  # there is none to tell the figures from
 GAIN = "accuracy_gain"
 
@@ -73,9 +71,7 @@ def load_side(registry: Registry, version: str, folder: Path) -> Side:
     """Fetch a version's evidence; BadInput when no release made it, DigestMismatch when a file was replaced."""
     decision = newest_decision(version, registry.ledger.sound(registry.project))
     folder.mkdir(exist_ok=True)
-    files = {
-        key: fetch_recorded(registry, decision, key, folder) for key in ("bundle", "report", "predictions", "manifest")
-    }
+    files = fetch_recorded(registry, decision, ("bundle", "report", "predictions", "manifest"), folder)
     manifest = read_table(files["manifest"])
     table = join_predictions(read_table(files["predictions"]), manifest)
     table = table.merge(manifest[["image_id", "sha256"]], on="image_id", validate="one_to_one")
@@ -116,27 +112,26 @@ def _data(old: Side, new: Side) -> Iterator[str]:
 
 def _changes(old: Side, new: Side) -> Iterator[str]:
     """Parameters and what the decisions say of model, plan and code, where they differ."""
-    was, now = dict(flatten(old.params)), dict(flatten(new.params))
-    for key in sorted(was.keys() | now.keys()):
-        if was.get(key) != now.get(key):
-            yield f"{'params':12}{key}: {was.get(key, 'not there')} -> {now.get(key, 'not there')}"
-    if was == now:
-        yield f"{'params':12}the same"
-    for key in ("model", "plan", "code"):
-        before, after = dict(flatten(old.decision.body[key])), dict(flatten(new.decision.body[key]))
-        for name in sorted(before.keys() | after.keys()):
-            if before.get(name) != after.get(name):
-                yield f"{key:12}{name}: {before.get(name, 'not there')} -> {after.get(name, 'not there')}"
+    parts = {"params": (old.params, new.params)}
+    parts |= {key: (old.decision.body[key], new.decision.body[key]) for key in ("model", "plan", "code")}
+    for part, (before, after) in parts.items():
+        was, now = dict(flatten(before)), dict(flatten(after))
+        odd = [key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
+        for key in odd:
+            yield f"{part:12}{key}: {in_short(was.get(key, 'none'))} -> {in_short(now.get(key, 'none'))}"
+        if not odd:
+            yield f"{part:12}the same"
 
 
 def _figures(old: Side, new: Side) -> Iterator[str]:
     """All metrics on whole splits, and accuracy on every slice."""
-    yield f"{'':40}{'version ' + old.version:{WIDTH}}version {new.version}"
-    for metric, place in {**old.findings, **new.findings}:
-        if "/" in place and metric != "accuracy":
-            continue
-        was, now = (_figure(side.findings.get((metric, place))) for side in (old, new))
-        yield f"{REGISTRY[metric].title + ' on ' + place:40}{was:{WIDTH}}{now}"
+    shown = [(m, place) for m, place in {**old.findings, **new.findings} if "/" not in place or m == "accuracy"]
+    rows = [("", f"version {old.version}", f"version {new.version}")]
+    for key in shown:
+        rows.append((describe_place(*key), _figure(old.findings.get(key)), _figure(new.findings.get(key))))
+    first, second = (max(len(row[column]) for row in rows) + 2 for column in (0, 1))
+    for name, was, now in rows:
+        yield f"{name:{first}}{was:{second}}{now}"
 
 
 def _figure(finding: Finding | None) -> str:

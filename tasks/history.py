@@ -85,10 +85,10 @@ def deployments(entries: list[Entry]) -> list[Deployment]:
             turns.append((moved["champion"], end, end))
         elif intent.body["action"] == "confirm" and intent.body["version"] == champion:
             turns.append((champion, start, end))
-    ends = [since for _, _, since in turns[1:]] + [None]
+    ends = [*(since for _, _, since in turns[1:]), None]
     return [
         Deployment(version, start, since, newest_decision(version, _until(entries, since)), end)
-        for (version, start, since), end in zip(turns, ends, strict=True)
+        for (version, start, since), end in zip(turns, ends, strict=False)  # without turns there is no end either
         if version is not None
     ]
 
@@ -126,6 +126,11 @@ def changelog(project: str, entries: list[Entry]) -> str:
     if waiting:
         head.append("## Not released since\n\n" + "\n".join(_refusal(e) for e in reversed(waiting)))
     return "\n\n".join([*head, *reversed(parts)] if parts or waiting else [*head, "None yet."])
+
+
+def in_short(value: Any) -> str:
+    """A value in a sentence: four figures of a fraction, anything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _until(entries: list[Entry], last: Entry) -> list[Entry]:
@@ -185,11 +190,12 @@ def _data(body: dict[str, Any], old: dict[str, Any] | None) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in body["data"]["images"].items())
     if old is None:
         return f"{body['data']['sentence']} ({counts})"
-    if body["data"]["digest"] == old["data"]["digest"] and body["data"]["images"] == old["data"]["images"]:
+    now, was = body["data"]["images"], old["data"]["images"]
+    if body["data"]["digest"] == old["data"]["digest"] and now == was:
         return "unchanged"
-    was = old["data"]["images"]
-    steps = ", ".join(f"{k} {n} ({n - was.get(k, 0):+d})" for k, n in body["data"]["images"].items())
-    return f"{body['data']['sentence']}, before {old['data']['digest']}; images: {steps}"
+    steps = [f"{name} {now.get(name, 0)} ({now.get(name, 0) - was.get(name, 0):+d})" for name in sorted({**now, **was})]
+    images = "as many images in every split" if now == was else f"images: {', '.join(steps)}"
+    return f"{body['data']['sentence']}, before {old['data']['digest']}; {images}"
 
 
 def _model(deployed: Deployment, before: Deployment | None) -> str:
@@ -200,7 +206,7 @@ def _model(deployed: Deployment, before: Deployment | None) -> str:
     if deployed.version == before.version:
         return "unchanged"
     old, was = before.decision.body, before.decision.body["model"]
-    changed = [f"{key} {was[key]} -> {now[key]}" for key in now if now[key] != was[key]]
+    changed = [f"{key} {in_short(was[key])} -> {in_short(now[key])}" for key in now if now[key] != was[key]]
     if body["code"]["digest"] != old["code"]["digest"]:
         changed.append("trained by other code")
     if body["code"]["environment"] != old["code"]["environment"]:

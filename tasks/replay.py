@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tasks.bundle import BUNDLE, NEEDED, fetch, judging_code, recorded_digests
+from tasks.bundle import BUNDLE, NEEDED, Artifacts, judging_code, recorded_digests
 from tasks.digests import digest_of_environment, installed_versions, sha256_file
-from tasks.errors import KeelError
+from tasks.errors import EvidenceMissing, KeelError
 from tasks.findings import REPORT, Finding, read_findings
 from tasks.gate import judge_folder
 from tasks.ledger import Entry
@@ -78,10 +78,15 @@ def recompute(bundled: Path, bundle: dict[str, Any], out: Path) -> None:
 
 def _fetch_all(registry: Registry, decision: Entry, wanted: dict[str, str], folder: Path) -> Iterator[str]:
     """Download what the replay needs; a sentence for each artifact that is gone or is not the recorded one."""
+    try:
+        artifacts = Artifacts(registry, decision.body["run"])
+    except EvidenceMissing as error:
+        yield str(error)
+        return
     for artifact, digest in wanted.items():
         try:
-            found = sha256_file(fetch(registry, decision.body["run"], artifact, folder))
-        except KeelError as error:
+            found = sha256_file(artifacts.fetch(artifact, folder))
+        except EvidenceMissing as error:
             yield str(error)
             continue
         if found != digest:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
@@ -31,22 +32,29 @@ from tasks.registry import Registry
 from tasks.replay import replay
 from tasks.settings import settings
 from tasks.summary import find_decision
-from tests.small_checkout import HERE, working_in, write_images, write_plan
+from tests.small_checkout import HERE, QUICK, working_in, write_plan, write_project
 
 RECORDS = Path("governance/decisions/pets")
 
 
+def params(seed: int) -> dict[str, object]:
+    """A training without augmentation, which then needs no audit of it."""
+    return {**QUICK, "finetune": {**QUICK["finetune"], "augmentation": {}, "seed": seed}}
+
+
 @pytest.fixture(scope="module")
 def original(template: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> Path:
-    """Version 1 is released, the next plan leaves its verdict open, and version 2 is released on other images."""
+    """Version 1 is released, the next plan leaves its verdict open; version 2 has more metadata and another seed."""
     root = tmp_path_factory.mktemp("audited") / "checkout"
     shutil.copytree(template, root)
     with working_in(root):
+        write_project(Path(), params=params(seed=1))
         assert release(project="pets").version == "1"
         write_plan(Path(), 0.6, minimum_n=10_000)
         assert release(project="pets").verdict == "INCONCLUSIVE"
         write_plan(Path(), 0.7)
-        write_images(Path("pets"), noise=1)
+        write_project(Path(), params=params(seed=2))
+        pd.read_csv("pets/metadata.csv").assign(note="looked at").to_csv("pets/metadata.csv", index=False)
         assert release(project="pets").version == "2"
     return root
 
@@ -125,8 +133,14 @@ def invent_record(registry: Registry) -> str:
 
 
 def replace_predictions(registry: Registry) -> str:
+    """Five answers on test change sides."""
     file = artifact(registry, NEEDED["predictions"])
-    shutil.copy(artifact(registry, NEEDED["scratch_predictions"]), file)
+    manifest = pd.read_parquet(artifact(registry, NEEDED["manifest"]))
+    table = pd.read_parquet(file)
+    few = table["image_id"].isin(manifest.query("split == 'test'")["image_id"].head(5))
+    table.loc[few, ["prob_cat", "prob_dog"]] = table.loc[few, ["prob_dog", "prob_cat"]].to_numpy()
+    table.loc[few, "predicted"] = table.loc[few, "predicted"].map({"cat": "dog", "dog": "cat"})
+    table.to_parquet(file, index=False)
     return f"artifacts: {NEEDED['predictions']} of MLflow run {file.parts[-5]} is not the one of decision "
 
 
@@ -233,9 +247,10 @@ def test_tampering_is_found_by_name_and_alone(audited: Registry, tamper: Callabl
 
 def test_removed_last_row_shows_in_what_it_left_behind(audited: Registry) -> None:
     in_ledger("DELETE FROM ledger WHERE number = (SELECT max(number) FROM ledger)")
-    left, said = faults(audited)  # the chain alone cannot show it
+    left, *said = faults(audited)  # the chain alone cannot show it
     assert left.startswith("changes: the promote of entry ")
-    assert "made champion" in said
+    assert [sentence.split("/")[0] for sentence in said] == ["records: governance"] * 2
+    assert "'* version 2 made champion; previous: version 1" in said[1]
 
 
 def test_deleted_version_is_named_with_the_alias_that_it_took_along(audited: Registry) -> None:
@@ -299,7 +314,9 @@ def test_replay_names_a_replaced_artifact_and_the_first_finding_that_it_changes(
     lines = out.splitlines()
     assert (code, len(lines)) == (1, 4)
     assert lines[1].startswith(f"DIFFERENT {NEEDED['predictions']} in MLflow is not the recorded one: its sha256 is ")
-    assert "nothing can be recomputed" in out or "first accuracy on test, recorded " in lines[2]
+    assert "first accuracy on test, recorded 1 [" in lines[2]
+    assert "recomputed 0.9375 [" in lines[2]
+    assert lines[3].startswith("DIFFERENT verdict.json comes out with sha256 ")
 
 
 def test_replay_says_which_finding_was_rewritten_in_the_recorded_report(audited: Registry) -> None:
@@ -316,7 +333,7 @@ def test_replay_names_both_values_of_the_first_finding_that_comes_out_differentl
     monkeypatch.setattr("tasks.intervals.norm.ppf", lambda q: 2.5)  # as if the evaluators had become more careful
     said = replay(audited, find_decision(audited, "last")).differences
     assert len(said) == 2
-    assert "first accuracy on test, recorded " in said[0]
+    assert "first accuracy on " in said[0]
     assert ", recomputed " in said[0]
     assert said[1].startswith("verdict.json comes out with sha256 ")
 
@@ -416,15 +433,18 @@ def test_changelog_of_a_project_without_releases_says_so(tmp_path: Path) -> None
         assert keel("changelog")[1].splitlines()[-1] == "None yet."
 
 
-def test_diff_shows_data_params_and_figures_side_by_side(untouched: Registry) -> None:
+def test_diff_shows_data_params_figures_and_flips(untouched: Registry, tmp_path: Path) -> None:
     code, out, _ = keel("diff", "previous", "champion")
     assert code == 0
     assert out.startswith(f"pets: version 1 (decision {decision(untouched, 0)}) -> version 2 (decision ")
     assert "data        version 1: pets is not under DVC" in out
-    assert "params      the same" in out
+    assert "params      finetune/seed: 1 -> 2" in out
     row = next(line for line in out.splitlines() if line.startswith("accuracy on test "))
     assert row.count(" % [") == 2
-    assert "test        no image is shared, so there is no paired difference" in out
+    paired = next(line for line in out.splitlines() if line.startswith("test        accuracy "))
+    judged = load_side(untouched, "1", tmp_path).table["split"].value_counts()
+    assert f"on the same {judged['test']} images (" in paired
+    assert out.count("right before and wrong now: ") == 2  # test and mirror
 
 
 def test_shared_test_images_give_a_paired_difference_and_flips_per_class(untouched: Registry, tmp_path: Path) -> None:
@@ -442,8 +462,9 @@ def test_shared_test_images_give_a_paired_difference_and_flips_per_class(untouch
     assert found.gain.value == pytest.approx(1 / len(test))
     assert found.gain.low < 0 < found.gain.high
     assert found.gain.method.startswith("tango")
-    relabelled = type(new)("1", new.decision, new.params, new.findings, old.table.assign(label="hound"))
-    assert flips(relabelled, now, "test").gain is None
+    for other in (table.assign(label="hound"), table.assign(sha256="0")):
+        apart = flips(type(new)("1", new.decision, new.params, new.findings, other), now, "test")
+        assert (apart.gain, apart.left_out) == (None, 2 * len(test))
 
 
 def test_diff_refuses_evidence_that_was_replaced(audited: Registry) -> None:
