@@ -121,7 +121,7 @@ def fetch_recorded(registry: Registry, decision: Entry, keys: Iterable[str], fol
         if sha256_file(file) != digest:
             raise DigestMismatch(
                 f"{NEEDED[key]} of MLflow run {artifacts.run_id} is not the one of decision {decision.number}: its "
-                f"sha256 is {sha256_file(file)[:16]}, the ledger says {digest[:16]}; `keel audit` says what else is amiss"
+                f"sha256 is {sha256_file(file)[:16]}, the ledger says {digest[:16]}; `keel audit` looks at all else"
             )
         files[key] = file
     return files
