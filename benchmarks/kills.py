@@ -28,8 +28,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.digests import identity
 from tasks.ledger import Entry, Ledger
-from tasks.register import identity
 from tasks.registry import ALIASES, Aliases, Registry
 from tasks.settings import Settings
 from tests.small_checkout import HERE, write_checkout, write_images

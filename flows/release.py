@@ -20,13 +20,14 @@ from tasks.backbones import admit, load_catalogue
 from tasks.check_data import check_data
 from tasks.choose_backbone import choose_backbone
 from tasks.data_version import DataVersion, data_version
+from tasks.decision import version_tags
 from tasks.errors import BackboneRefused, BadInput
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
 from tasks.judge import judge
 from tasks.lease import hold
-from tasks.ledger import Entry, Ledger
+from tasks.ledger import Ledger
 from tasks.lock_stages import lock_stages, stages_of
 from tasks.params import (
     AUTO,
@@ -106,7 +107,7 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
         decision = record(registry, run, data, all_params(about), rules(about, run))
         version = None
         if verdict.overall == "PASS":
-            version = register(registry, run / "model", decision.body["run"], version_tags(decision, data))
+            version = register(registry, run / "model", decision.body["run"], version_tags(decision))
             promote(registry, version, about.data, run / "split", run / "predictions")
         record_outcome(registry, decision, run)
         lock_stages(about.name)
@@ -251,23 +252,12 @@ def all_params(about: Project) -> dict[str, Any]:
 
 
 def rules(about: Project, run: Path) -> dict[str, Path]:
-    """The files that say how to train and judge; the plan's digest is in the verdict already."""
+    """The files that say how to train and judge."""
     return {
+        "plan": about.plan,
         "parameters": PARAMS,
         "project": PROJECTS / f"{about.name}.yaml",
         "catalogue": CATALOGUE,
         "passport": run / "backbone/passport.json",
         "audit": run / "audit/audit.json",
-    }
-
-
-def version_tags(decision: Entry, data: DataVersion) -> dict[str, str]:
-    """What a registered version says about itself."""
-    return {
-        "verdict": decision.body["verdict"],
-        "decision": str(decision.number),
-        "decision_hash": decision.hash,
-        "data_version": data.digest,
-        "data_versioned": str(data.versioned and not data.dirty).lower(),
-        "plan": decision.body["evidence"]["plan"],
     }

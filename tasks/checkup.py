@@ -7,6 +7,7 @@ from pathlib import Path
 
 import requests
 
+from tasks.audit_trail import Line, alias_faults, ledger_faults
 from tasks.backbones import admit, fetch_weights, load_catalogue
 from tasks.candidates import find_candidates
 from tasks.data_version import data_version
@@ -16,8 +17,6 @@ from tasks.params import AUTO, ChooseBackboneParams, load_section
 from tasks.project import load_project
 from tasks.registry import Registry
 from tasks.settings import QUIET, Settings, without_password
-
-Line = tuple[str, bool, str]  # what was looked at, whether it is in trouble, the sentence
 
 
 def checkup(project: str, chosen: Settings) -> Iterator[Line]:
@@ -88,24 +87,20 @@ def _registry(project: str, chosen: Settings) -> str:
     registry, place = Registry(project, chosen), without_password(chosen.tracking_uri)
     if not registry.repair_if_free():
         return f"{place}: a release is moving it right now"
-    undone = {e.body["intent"] for e in registry.ledger.read(project, "undone")}
-    moves = [e for e in registry.ledger.read(project, "intent") if e.body["action"] == "promote"]
-    recorded = next((e.body["version"] for e in reversed(moves) if e.number not in undone), None)
+    _raise_first(alias_faults(registry))
     champion = registry.aliases()["champion"]
-    if champion != recorded:
-        raise KeelError(
-            f"champion is version {champion or 'none'}, the ledger says {recorded or 'none'}: an alias was moved by "
-            "hand; move it back, or release again"
-        )
     return f"{place}: no change left open, champion is version {champion or 'none'}, as the ledger says"
 
 
 def _ledger(project: str, chosen: Settings) -> str:
     ledger = Registry(project, chosen).ledger
-    faults = list(ledger.faults())
-    if faults:
-        raise KeelError(f"{len(faults)} faults in the chain: {faults[0]}")
-    return f"{len(ledger.read())} entries, the chain of hashes holds"
+    _raise_first(ledger_faults(ledger))
+    return f"{len(ledger.read())} entries, the chain of hashes holds (`keel audit` compares all else with them)"
+
+
+def _raise_first(faults: Iterator[str]) -> None:
+    for sentence in faults:
+        raise KeelError(f"{sentence}; `keel audit` lists everything that is wrong")
 
 
 def _prefect() -> str:

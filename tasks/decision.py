@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.ledger import Entry
+from tasks.plan import Plan
+from tasks.sentences import describe_demand, describe_place
 from tasks.verdict import PASS, Verdict
 
 FOLDER = Path("governance/decisions")
@@ -26,6 +28,7 @@ def decided_by() -> str:
 def decision_body(
     verdict: Verdict,
     rules: dict[str, str],
+    plan: Plan,
     data: dict[str, Any],
     model: dict[str, Any],
     passport: dict[str, Any],
@@ -41,6 +44,7 @@ def decision_body(
         "sentence": verdict.sentence,
         "criteria": [judgement.sentence for judgement in verdict.judgements],
         "evidence": {**verdict.digests, **rules},
+        "plan": plan_in_words(plan),
         "data": data,
         "code": {**git, "digest": model["digests"]["code"], "environment": model["digests"]["environment"]},
         "model": {key: model[key] for key in ("architecture", "backbone", "rate", "temperature", "seed")},
@@ -48,6 +52,29 @@ def decision_body(
         "risks": [*passport["risks"], *passport["limitations"]],
         "approval": "none asked for: this project runs with a single user",
         "by": decided_by(),
+    }
+
+
+def plan_in_words(plan: Plan) -> dict[str, Any]:
+    """The plan as the ledger keeps it: what each criterion asks for, in a sentence."""
+    criteria = {
+        c.name: f"{describe_place(c.metric, c.slice)} must be {describe_demand(c)}, n at least {c.minimum_n}"
+        + (", a warning only" if c.severity == "warn" else "")
+        for c in plan.criteria
+    }
+    return {"version": plan.version, "owner": plan.owner, "criteria": criteria}
+
+
+def version_tags(decision: Entry) -> dict[str, str]:
+    """What a registered version says about itself."""
+    data = decision.body["data"]
+    return {
+        "verdict": decision.body["verdict"],
+        "decision": str(decision.number),
+        "decision_hash": decision.hash,
+        "data_version": data["digest"],
+        "data_versioned": str(data["versioned"] and not data["dirty"]).lower(),
+        "plan": decision.body["evidence"]["plan"],
     }
 
 
@@ -95,16 +122,22 @@ def backbone_choice(passport: dict[str, Any], selection: dict[str, Any]) -> dict
 
 
 def write_decision(entry: Entry, done: list[str], folder: Path = FOLDER) -> Path:
-    """Write the record of a ledger entry, and of what was done so far, under <folder>/<project>/."""
-    place = folder / entry.project
-    place.mkdir(parents=True, exist_ok=True)
-    stem = f"{entry.number:05d}-{entry.body['verdict'].lower().replace(' ', '-')}"
+    """Write the record of a ledger entry, and of what was done so far; the page in Markdown is returned."""
+    for file, text in record_files(entry, done, folder).items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return file
+
+
+def record_files(entry: Entry, done: list[str], folder: Path = FOLDER) -> dict[Path, str]:
+    """The files of a decision's record under <folder>/<project>/ and their texts: JSON, then Markdown."""
+    stem = folder / entry.project / f"{entry.number:05d}-{entry.body['verdict'].lower().replace(' ', '-')}"
     document = {"number": entry.number, "at": entry.at, "project": entry.project, **entry.body, "done": done}
     document["ledger"] = {"previous": entry.previous, "hash": entry.hash}
-    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    (place / f"{stem}.json").write_text(text, encoding="utf-8")
-    (place / f"{stem}.md").write_text(render_decision(entry, done), encoding="utf-8")
-    return place / f"{stem}.md"
+    return {
+        stem.with_suffix(".json"): json.dumps(document, indent=1, ensure_ascii=False) + "\n",
+        stem.with_suffix(".md"): render_decision(entry, done),
+    }
 
 
 def render_decision(entry: Entry, done: list[str]) -> str:
@@ -136,8 +169,6 @@ def render_decision(entry: Entry, done: list[str]) -> str:
 
 
 def _choice_lines(body: dict[str, Any]) -> list[str]:
-    """Why this backbone; decisions of before there was a shortlist do not say."""
-    if "backbone" not in body:
-        return []
+    """Why this backbone."""
     choice = body["backbone"]
     return ["\n## The backbone\n", choice["sentence"] + "\n", *(f"* {reason}" for reason in choice["reasons"])]

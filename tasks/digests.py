@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 TASKS = Path(__file__).parent
+STAMP = "stage.json"  # in a stage's folder: what it was made from, which is no part of what was made
 PLUMBING = frozenset({"errors", "digests", "stage", "params", "project", "__init__", "__main__"})
 
 
@@ -45,6 +46,11 @@ def digest_of(path: Path, without: Collection[str] = ()) -> str:
     return sha256_text("\n".join(f"{sha256_file(p)}  {p.relative_to(path).as_posix()}" for p in files))
 
 
+def identity(model: Path) -> str:
+    """What tells one model from another: the names and digests of its folder's files, but for how it was made."""
+    return digest_of(model, {STAMP})
+
+
 def modules_behind(module: str) -> list[str]:
     """The files under tasks/ whose code a module runs: itself and what it imports, plumbing left out.
 
@@ -70,8 +76,14 @@ def digest_of_code(module: str) -> str:
 
 @functools.cache
 def digest_of_environment() -> str:
-    """The digest of the sorted list of installed distributions and their versions; reading them takes a second."""
-    return sha256_text("\n".join(sorted({f"{d.metadata['Name']}=={d.version}".lower() for d in distributions()})))
+    """The digest of `installed_versions`."""
+    return sha256_text("\n".join(installed_versions()))
+
+
+@functools.cache
+def installed_versions() -> tuple[str, ...]:
+    """The installed distributions as sorted lines `name==version`; reading them takes a second."""
+    return tuple(sorted({f"{d.metadata['Name']}=={d.version}".lower() for d in distributions()}))
 
 
 def _file_of(name: str) -> Path | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.errors import EvidenceMissing
 
-REPORT = "report.json"
+REPORT, EVIDENCE = "report.json", "evidence.json"
 SLICE = r"^(test|mirror)(/[^/=]+=.+)?$"
 
 
@@ -62,6 +62,21 @@ def read_findings(path: Path) -> list[Finding]:
     findings = [_finding(row, f"{file}, entry {place}") for place, row in enumerate(rows)]
     index_findings(findings)
     return findings
+
+
+def read_evidence(report: Path) -> dict[str, str]:
+    """The digests of what the report folder measured: model, predictions, manifest and their scratch twins."""
+    file = report / EVIDENCE
+    try:
+        evidence = json.loads(file.read_text(encoding="utf-8"))
+        return {
+            key: str(evidence[key])
+            for key in ("model", "predictions", "scratch_model", "scratch_predictions", "manifest")
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvidenceMissing(
+            f"cannot read what was measured from {file}: {error!r}; run the stage evaluate"
+        ) from error
 
 
 def index_findings(findings: Iterable[Finding]) -> dict[tuple[str, str], Finding]:

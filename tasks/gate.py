@@ -5,15 +5,25 @@ For `at_least`: PASS when the lower end reaches the bound, FAIL when the upper e
 plan's: FAIL. Fewer images than the criterion asks for: INCONCLUSIVE, whatever the figures say.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from tasks.digests import sha256_file
 from tasks.errors import PlanInvalid
-from tasks.findings import Finding, index_findings
+from tasks.findings import REPORT, Finding, index_findings, read_evidence, read_findings
 from tasks.labels_needed import labels_needed
-from tasks.plan import Criterion, Plan
+from tasks.plan import Criterion, Plan, load_plan
 from tasks.sentences import describe_demand, describe_finding, describe_overall, describe_place, describe_settling
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, Judgement, Verdict
+
+
+def judge_folder(report: Path, plan: Path, not_applicable: dict[str, str]) -> Verdict:
+    """The verdict on a report folder by a plan file, with the digests of both and of what the report measured."""
+    digests = read_evidence(report) | {"plan": sha256_file(plan), "report": sha256_file(report / REPORT)}
+    verdict = judge_report(read_findings(report), load_plan(plan), not_applicable)
+    return dataclasses.replace(verdict, digests=dict(sorted(digests.items())))
 
 
 def judge_report(findings: Iterable[Finding], plan: Plan, not_applicable: dict[str, str]) -> Verdict:

@@ -115,6 +115,12 @@ class Ledger:
         except SQLAlchemyError as error:
             raise _trouble(error, self.url) from error
 
+    def sound(self, project: str) -> list[Entry]:
+        """The project's entries; RegistryTrouble when the chain does not hold, for then they answer for nothing."""
+        for fault in self.faults():
+            raise RegistryTrouble(f"{fault}; `keel audit` lists every fault; restore the ledger from a backup first")
+        return self.read(project)
+
     def open_intents(self, project: str) -> list[Entry]:
         """Intents that nothing has closed, newest first: what a killed process left behind."""
         all_entries = self.read(project)
@@ -129,10 +135,11 @@ class Ledger:
             if entry.number != number:
                 yield f"entry {number} is missing: the next one is {entry.number}"
                 number = entry.number
-            if entry.previous != previous:
-                yield f"entry {entry.number} does not follow the one before it"
+            elif entry.previous != previous:
+                yield f"entry {entry.number} does not follow the one before it: one of the two was changed"
             if entry.expected_hash() != entry.hash:
-                yield f"entry {entry.number} ({entry.kind}, {entry.at}) was changed after it was written"
+                about = f"entry {entry.number} ({entry.kind}, {entry.at})"
+                yield f"{about} was changed after it was written, or forged: its hash is not that of its content"
             previous = entry.hash
 
 
@@ -173,7 +180,14 @@ def _last(connection: Connection) -> Entry | None:
 
 
 def _entry(row: Any) -> Entry:
-    return Entry(row.number, row.at, row.kind, row.project, json.loads(row.body), row.previous, row.hash)
+    try:
+        body = json.loads(row.body)
+    except ValueError as error:
+        raise RegistryTrouble(
+            f"entry {row.number} of the ledger ({row.kind}, {row.at}) was changed after it was written: {error} in its "
+            "body; restore the ledger from a backup"
+        ) from error
+    return Entry(row.number, row.at, row.kind, row.project, body, row.previous, row.hash)
 
 
 def _trouble(error: Exception, url: str) -> RegistryTrouble:

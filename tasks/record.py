@@ -15,19 +15,17 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
+from tasks.bundle import BUNDLE, PAGES, bundled, flatten
 from tasks.data_version import DataVersion
 from tasks.decision import decision_body, render_decision, what_was_done, write_decision
 from tasks.digests import sha256_file
+from tasks.errors import DigestMismatch
 from tasks.ledger import Entry
+from tasks.plan import load_plan
 from tasks.registry import INTENT, Registry, trouble
 from tasks.selection import read_selection
 from tasks.verdict import Verdict, read_verdict
 
-EVIDENCE = (
-    *("check_data/contract.json", "split", "shortlist", "backbone", "audit"),
-    *("predictions", "scratch_predictions", "report", "verdict"),
-)
-PAGES = {"card": "card/card.html", "selection": "shortlist/selection.html", "audit": "audit/audit.html"}
 DATA_DOCS = Path("great_expectations/uncommitted/data_docs/labelled/index.html")
 # What decides a result; the records that a release itself writes are left out.
 DECIDES = ("tasks", "flows", "governance", "great_expectations", "params.yaml", "dvc.yaml", "constraints.txt")
@@ -47,9 +45,13 @@ def record(registry: Registry, run: Path, data: DataVersion, params: dict[str, A
     with registry.alone():
         entry = _recorded(registry, evidence)
         if entry is None:
-            with registry.change("record", {"verdict": verdict.overall}) as change:
-                run_id = log_run(registry, run, verdict, data, params, change.number)
-                body = _body(run, verdict, data, {name: sha256_file(file) for name, file in rules.items()})
+            refuse_another_plan(verdict, rules["plan"])
+            with (
+                registry.change("record", {"verdict": verdict.overall}) as change,
+                bundled(run, params, rules) as artifacts,
+            ):
+                run_id = log_run(registry, run, verdict, data, params, artifacts, change.number)
+                body = _body(run, verdict, data, {**rules, "bundle": artifacts[BUNDLE]})
                 entry = change.close("decision", {**body, "run": run_id, "recorded_for": evidence})
         else:
             logger.info("this verdict was recorded before, as decision %d", entry.number)
@@ -72,22 +74,36 @@ def publish(registry: Registry, decision: Entry, run: Path) -> Path:
     return page
 
 
+def refuse_another_plan(verdict: Verdict, plan: Path) -> None:
+    """The plan on record must be the one that judged."""
+    if sha256_file(plan) != verdict.digests["plan"]:
+        raise DigestMismatch(f"{plan} was changed after the verdict was made; run the release again to judge by it")
+
+
 def _recorded(registry: Registry, evidence: dict[str, Any]) -> Entry | None:
     """The project's last decision when it is this one; an older one was overtaken, and deciding so again is news."""
     decisions = registry.ledger.read(registry.project, "decision")
     return decisions[-1] if decisions and decisions[-1].body["recorded_for"] == evidence else None
 
 
-def _body(run: Path, verdict: Verdict, data: DataVersion, rules: dict[str, str]) -> dict[str, Any]:
+def _body(run: Path, verdict: Verdict, data: DataVersion, rules: dict[str, Path]) -> dict[str, Any]:
     model = json.loads((run / "model/model.json").read_text(encoding="utf-8"))
     passport = json.loads((run / "backbone/passport.json").read_text(encoding="utf-8"))
-    about = {**data.as_dict(), "sentence": data.sentence()}
+    images = pd.read_parquet(run / "split/manifest.parquet")["split"].value_counts().sort_index().to_dict()
+    about = {**data.as_dict(), "sentence": data.sentence(), "images": images}
     selection = read_selection(run / "shortlist")
-    return decision_body(verdict, rules, about, model, passport, git_state(), selection)
+    digests, plan = {name: sha256_file(file) for name, file in rules.items()}, load_plan(rules["plan"])
+    return decision_body(verdict, digests, plan, about, model, passport, git_state(), selection)
 
 
 def log_run(
-    registry: Registry, run: Path, verdict: Verdict, data: DataVersion, params: dict[str, Any], intent: int
+    registry: Registry,
+    run: Path,
+    verdict: Verdict,
+    data: DataVersion,
+    params: dict[str, Any],
+    artifacts: dict[str, Path],
+    intent: int,
 ) -> str:
     """Write one MLflow run: parameters, metrics, training curves, the data set with its version, all evidence."""
     client = registry.client
@@ -112,11 +128,8 @@ def log_run(
             source = from_pandas(manifest, source=data.path, name=registry.project, targets="label")
             source._digest = data.digest[:36]
             mlflow.log_input(source, context="training", tags={"data_version": data.digest})
-            for page in PAGES.values():
-                mlflow.log_artifact(str(run / page))
-            for name in EVIDENCE:
-                log = mlflow.log_artifacts if (run / name).is_dir() else mlflow.log_artifact
-                log(str(run / name), f"evidence/{Path(name).parts[0]}")
+            for name, file in artifacts.items():
+                mlflow.log_artifact(str(file), None if "/" not in name else str(Path(name).parent))
     return run_id
 
 
@@ -130,15 +143,6 @@ def curve_metrics(run: Path) -> list[Metric]:
                 key = f"{name}/rate {row['rate']:g}/{column}"
                 metrics.append(Metric(key, float(row[column]), 0, int(row["epoch"])))
     return metrics
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested dictionaries as (path/to/key, value) pairs."""
-    pairs: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        pairs += flatten(value, f"{name}/") if isinstance(value, dict) else [(name, value)]
-    return pairs
 
 
 def git_state() -> dict[str, str]:

@@ -19,10 +19,9 @@ from mlflow.types import ColSpec, DataType, Schema
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.digests import TASKS, digest_of, modules_behind
-from tasks.registry import INTENT, Registry, trouble
+from tasks.digests import TASKS, digest_of, identity, modules_behind
+from tasks.registry import INTENT, META, Registry, trouble
 from tasks.scorer import FACTS
-from tasks.stage import STAMP
 
 SERVING = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "timm", "torch", "torchvision")
 logger = logging.getLogger("tasks.register")
@@ -52,14 +51,11 @@ def register(registry: Registry, model: Path, run_id: str, tags: dict[str, str])
                 tags={**tags, "model_digest": digest, INTENT: str(change.number)},
             )
             registry.set_aliases({**registry.aliases(), "challenger": str(created.version)})
-            change.close("done", {"action": "register", "version": str(created.version)})
+            with registry.logged(str(created.version)) as folder:
+                logged_digest = digest_of(folder, {META})
+            change.close("done", {"action": "register", "version": str(created.version), "logged": logged_digest})
     logger.info("registered version %s of %s as challenger", created.version, registry.project)
     return str(created.version)
-
-
-def identity(model: Path) -> str:
-    """What tells one model from another: the names and digests of its folder's files, but for how it was made."""
-    return digest_of(model, {STAMP})
 
 
 def _tie(registry: Registry, version: str, tags: dict[str, str], about: dict[str, Any]) -> None:

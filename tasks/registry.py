@@ -11,6 +11,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -26,6 +28,7 @@ from tasks.lease import Lease, hold
 from tasks.ledger import Entry, Ledger
 from tasks.settings import Settings, without_password
 
+META = "registered_model_meta"  # which MLflow adds to what it downloads
 ALIASES = ("champion", "challenger", "previous")
 INTENT = "keel.intent"  # tag on runs and versions: the number of the ledger's intent that made them
 logger = logging.getLogger("tasks.registry")
@@ -46,9 +49,15 @@ class Change:
         return self.intent.number
 
     def close(self, kind: str, body: dict[str, Any]) -> Entry:
-        """Write the entry that makes the change final; it fails when another process has taken over."""
+        """Write the entry that makes the change final, with the aliases that it moved.
+
+        It fails when another process has taken over.
+        """
         self.registry.check_hold()
-        self.closing = self.registry.ledger.append(kind, self.registry.project, {**body, "intent": self.number})
+        before, now = self.intent.body["before"], self.registry.aliases()
+        moved = {alias: now[alias] for alias in ALIASES if now[alias] != before[alias]}
+        content = {**body, "intent": self.number, **({"moved": moved} if moved else {})}
+        self.closing = self.registry.ledger.append(kind, self.registry.project, content)
         return self.closing
 
 
@@ -56,7 +65,7 @@ class Registry:
     """One project's models in MLflow, with its part of the ledger. The registered model has the project's name."""
 
     def __init__(self, project: str, chosen: Settings) -> None:
-        self.project, self.chosen = project, chosen
+        self.project, self.chosen, self.experiment = project, chosen, f"keel/{project}"
         self.lease: Lease | None = None
         with trouble(chosen), FileLock(chosen.state / "first-use.lock"):  # MLflow's first migration is not safe twice
             mlflow.set_tracking_uri(chosen.tracking_uri)
@@ -66,18 +75,18 @@ class Registry:
 
     def experiment_id(self) -> str:
         """The project's experiment, made on first use, with an artifact place that does not depend on the caller."""
-        name = f"keel/{self.project}"
         with trouble(self.chosen):
-            found = self.client.get_experiment_by_name(name)
+            found = self.client.get_experiment_by_name(self.experiment)
             if found and found.lifecycle_stage == "deleted":
+                server = without_password(self.chosen.tracking_uri)
                 raise RegistryTrouble(
-                    f"the experiment {name} was deleted in MLflow at {without_password(self.chosen.tracking_uri)}; "
+                    f"the experiment {self.experiment} was deleted in MLflow at {server}; "
                     f"`mlflow experiments restore --experiment-id {found.experiment_id}` brings it back"
                 )
             if found:
                 return str(found.experiment_id)
             place = f"{self.chosen.artifacts}/{self.project}" if self.chosen.artifacts else None
-            return str(self.client.create_experiment(name, artifact_location=place))
+            return str(self.client.create_experiment(self.experiment, artifact_location=place))
 
     def aliases(self) -> Aliases:
         """The version behind each alias, as text; None where there is none."""
@@ -120,6 +129,15 @@ class Registry:
         with trouble(self.chosen):
             found = self.client.search_model_versions(f"name='{self.project}' and tags.model_digest='{model_digest}'")
         return str(max((int(v.version) for v in found), default=0)) if found else None
+
+    @contextmanager
+    def logged(self, version: str) -> Iterator[Path]:
+        """All that MLflow serves as a version, downloaded into a folder that is gone afterwards."""
+        with TemporaryDirectory() as folder:
+            with trouble(self.chosen):
+                place = f"models:/{self.project}/{version}"
+                mlflow.artifacts.download_artifacts(place, dst_path=folder, tracking_uri=self.chosen.tracking_uri)
+            yield Path(folder)
 
     @contextmanager
     def change(self, action: str, after: dict[str, Any]) -> Iterator["Change"]:

@@ -25,12 +25,12 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel
 
 from tasks.contracts import UNCOMMITTED
-from tasks.digests import canonical_json, digest_of, digest_of_code, sha256_text
+from tasks.digests import STAMP, canonical_json, digest_of, digest_of_code, sha256_text
 from tasks.errors import BadInput
 from tasks.folders import PRODUCTION
 from tasks.project import load_project
 
-STAMP, CHECKPOINTS = "stage.json", "checkpoints"
+CHECKPOINTS = "checkpoints"
 NOT_READ = frozenset({STAMP, PRODUCTION, UNCOMMITTED})
 F = TypeVar("F", bound=Callable[..., Any])
 logger = logging.getLogger("tasks.stage")

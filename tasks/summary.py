@@ -28,26 +28,33 @@ def status_lines(registry: Registry, about: Project) -> list[str]:
 def in_full(registry: Registry, what: str) -> str:
     """A decision record (`last` or its number) or a registered version (`v3` or an alias), as Markdown."""
     if what == "last" or what.isdigit():
-        return _in_full(registry, _decision(registry, what))
-    aliases = registry.aliases()
-    version = aliases[what] if what in aliases else what.removeprefix("v")
-    if version is None or not version.isdigit():
-        known = "last, a decision's number, v<number>, champion, challenger, previous"
-        raise BadInput(f"{registry.project} has no '{what}' to show; it takes {known}")
+        return _in_full(registry, find_decision(registry, what))
+    version = find_version(registry, what)
     tags = registry.version_tags(version)
-    names = [alias for alias, number in aliases.items() if number == version]
+    names = [alias for alias, number in registry.aliases().items() if number == version]
     lines = [f"# {registry.project} version {version} ({', '.join(names) or 'no alias'})", ""]
     lines += [f"* {key}: {value}" for key, value in sorted(tags.items())]
     if not _is_ours(tags):
         return "\n".join([*lines, "", UNKNOWN])
-    return "\n".join([*lines, "", _in_full(registry, _decision(registry, tags["decision"]))])
+    return "\n".join([*lines, "", _in_full(registry, find_decision(registry, tags["decision"]))])
 
 
 def _in_full(registry: Registry, decision: Entry) -> str:
     return render_decision(decision, what_was_done(decision, registry.ledger.read(registry.project)))
 
 
-def _decision(registry: Registry, what: str) -> Entry:
+def find_version(registry: Registry, what: str) -> str:
+    """The number of a registered version, asked for by number (`v3`) or by alias."""
+    aliases = registry.aliases()
+    version = aliases[what] if what in aliases else what.removeprefix("v")
+    if version is None or not version.isdigit():
+        known = "v<number>, champion, challenger, previous (and `keel show`: last, a decision's number)"
+        raise BadInput(f"{registry.project} has no '{what}'; there are {known}")
+    return version
+
+
+def find_decision(registry: Registry, what: str) -> Entry:
+    """A decision of the project, by number or as `last`."""
     decisions = registry.ledger.read(registry.project, "decision")
     found = decisions[-1:] if what == "last" else [d for d in decisions if str(d.number) == what]
     if not found:

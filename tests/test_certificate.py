@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flows.certify import Studied, ablate, certify
+from tasks.audit_trail import audit
 from tasks.digests import sha256_file
 from tasks.params import METHODS
 from tasks.registry import Registry
@@ -91,6 +92,13 @@ def test_certificate_is_in_the_ledger_and_in_mlflow(root: Path, certified: Studi
         artifacts = {a.path for a in registry.client.list_artifacts(run.info.run_id)}
         assert artifacts == {"certificate.json", "certificate.html"}
         assert not registry.ledger.open_intents("pets")
+        assert [line for line in audit(registry) if line[1]] == []
+        store = Path(run.info.artifact_uri.removeprefix("file://"), "certificate.html")
+        kept = store.read_text()
+        store.write_text(kept + "<!-- harmless -->")
+        said = [sentence for _, at_fault, sentence in audit(registry) if at_fault]
+        store.write_text(kept)
+        assert [s.split(" is not ")[0] for s in said] == [f"certificate.html of MLflow run {run.info.run_id}"]
 
 
 def test_second_certificate_trains_nothing_and_records_nothing(root: Path, certified: Studied) -> None:

@@ -123,7 +123,13 @@ def test_status_and_show_answer_and_name_what_they_do_not_know(at_released: None
     assert keel("status", "--project", "cars")[0] == 1
 
 
-@pytest.mark.parametrize("command", [["release"], ["status"], ["show"], ["doctor"], ["ui"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["release"], ["status"], ["show"], ["doctor"], ["ui"]),
+        *(["audit"], ["replay"], ["why", "2026-01-01"], ["diff", "v1", "v2"], ["changelog"]),
+    ],
+)
 def test_outside_a_checkout_every_command_says_so(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,7 +281,7 @@ def test_unknown_project_says_which_there_are_and_how_to_begin_one(checkout: Pat
     assert nothing_is_recorded()
 
 
-@pytest.mark.parametrize("command", ["release", "status", "show", "doctor"])
+@pytest.mark.parametrize("command", ["release", "status", "show", "doctor", "audit", "replay", "changelog"])
 def test_what_cannot_name_a_project_is_refused_by_every_command(checkout: Path, command: str) -> None:
     for name in ("a" * 300, "../pets", "Pets"):
         code, out, error = keel(command, "--project", name)

@@ -8,10 +8,11 @@ import pytest
 from drawn_predictions import PARAMS, draw_manifest, draw_predictions
 
 from tasks.errors import EvidenceMissing
-from tasks.evaluate import EVALUATORS, evaluate
+from tasks.evaluate import evaluate
 from tasks.findings import read_findings
 from tasks.metrics import REGISTRY
 from tasks.plan import load_plan
+from tasks.report import EVALUATORS
 
 MANIFEST = draw_manifest()
 

@@ -18,15 +18,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tasks.digests import sha256_file
+from tasks.digests import STAMP, identity, sha256_file
 from tasks.errors import Busy, RegistryTrouble
 from tasks.lease import leases
 from tasks.predict import score
 from tasks.promote import promote
-from tasks.register import identity, register
+from tasks.register import register
 from tasks.registry import INTENT, Registry
 from tasks.settings import Settings
-from tasks.stage import STAMP
 from tasks.summary import _about_version, in_full
 
 NONE = {"champion": None, "challenger": None, "previous": None}

@@ -15,10 +15,10 @@ import yaml
 import flows.release
 from tasks.backbones import RepositoryFile, load_catalogue
 from tasks.digests import PLUMBING, modules_behind
-from tasks.evaluate import EVALUATORS
 from tasks.params import Section
 from tasks.plan import load_plan
 from tasks.project import Project, load_project
+from tasks.report import EVALUATORS
 
 TASKS = sorted(p for p in Path("tasks").rglob("*.py"))
 BEFOREHAND = "pretrain"  # in dvc.yaml, and no part of a release
