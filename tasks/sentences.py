@@ -50,6 +50,20 @@ def describe_settling(outcome: str, finding: Finding, criterion: Criterion, more
     )
 
 
+def describe_correction(
+    outcome: str, criterion: Criterion, finding: Finding, slices: int, p: float, error: float, more: int | None
+) -> str:
+    """What Holm's correction over a criterion's slices makes of one that misses the bound on its own."""
+    end = describe_settling(FAIL, finding, criterion, None)
+    figures = f"p = {p:.2g} after Holm's correction over {slices} slices"
+    if outcome == FAIL:
+        return f"{end} ({figures})"
+    return (
+        f"{end}, which one of {slices} good slices may do by chance ({figures}, at most {error:g} needed); "
+        f"about {more} more labels in {finding.slice} would make it a FAIL if the value holds"
+    )
+
+
 def describe_overall(overall: str, judgements: list[Judgement], scaffold: bool) -> str:
     """One sentence for the whole verdict; warnings are named beside it, and that nobody has set the bounds yet."""
     blocking = [j for j in judgements if j.severity == "block" and j.outcome != NOT_APPLICABLE]
