@@ -1,4 +1,4 @@
-"""Test and mirror as images that wear out: which plan was fixed before anybody looked, and how often they were looked at.
+"""Test and mirror as images that wear out: which plan was there before anybody looked, and how often somebody did.
 
 A bound set after a look at the result shows nothing, and a test set that models are chosen by becomes a part of their
 training (Dwork et al. 2015, "The reusable holdout"). The ledger therefore holds two kinds of entry: `plan`, written
@@ -102,17 +102,17 @@ def why_late(ledger: Ledger, project: str, plan: Plan, holdout: Holdout) -> str 
         return None
     return (
         f"the plan in force ({plan.digest[:12]}) was first entered on {_day(entered)}, after these test images were "
-        f"first opened on {_day(first)} under plan {first.body['plan'][:12]}, and a bound set after a look shows nothing; "
-        f"go back to a plan of before, or label {holdout.fresh_labels}"
+        f"first opened on {_day(first)} under plan {first.body['plan'][:12]}, and a bound set after a look shows "
+        f"nothing; go back to a plan of before, or label {holdout.fresh_labels}"
     )
 
 
 def describe_spent(plan: Plan, reuse: Reuse, times: int, holdout: Holdout) -> str:
     """What an exhausted budget says: what was spent, on what, and what to label."""
+    often = f"{times} time{'' if times == 1 else 's'}"
     return (
-        f"INCONCLUSIVE: the test images were opened {times} time{'' if times == 1 else 's'}, which at {plan.error:g} each spends the "
-        f"{reuse.alpha:g} that the plan allows ({reuse.method}); the model was trained and not scored: "
-        f"label {holdout.fresh_labels}"
+        f"INCONCLUSIVE: the test images were opened {often}, which at {plan.error:g} each spends the {reuse.alpha:g} "
+        f"that the plan allows ({reuse.method}); the model was trained and not scored: label {holdout.fresh_labels}"
     )
 
 

@@ -42,7 +42,8 @@ def record(
 ) -> Entry:
     """Record the verdict on `run` (runs/<project>); the same verdict on the same data twice running is one decision.
 
-    `verdict` is the one under `run`, or what the ledger lets stand of it; both are part of the record. `rules` are the files that say how to train and judge, by name; their digests join the evidence.
+    `verdict` is the one under `run`, or what the ledger lets stand of it; both are part of the record. `rules` are the
+    files that say how to train and judge, by name; their digests join the evidence.
     """
     file = sha256_file(run / "verdict/verdict.json")
     evidence = {"verdict": file, "sentence": verdict.sentence, "data": data.as_dict()}
