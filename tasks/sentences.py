@@ -34,6 +34,12 @@ def describe_demand(criterion: Criterion) -> str:
     return f"{criterion.direction.replace('_', ' ')} {scaled:{'+' if unit == DIFFERENCE else ''}g}{_suffix(unit)}"
 
 
+def describe_value(metric: str, value: float) -> str:
+    """`88.4 %`, or `+3.0 points` for a difference."""
+    unit = REGISTRY[metric].unit
+    return f"{_number(value, unit, 3 if unit == NUMBER else 1)}{_suffix(unit)}"
+
+
 def describe_settling(outcome: str, finding: Finding, criterion: Criterion, more: int | None) -> str:
     """Which end of the interval decided, or what it would take to decide."""
     above = criterion.at_least is not None
