@@ -110,7 +110,8 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
         make_model(about, run)
         refusal = open_test_set(registry, about, run)
         if refusal is not None:
-            return Released(about.name, INCONCLUSIVE, refusal.body["sentence"], [], refusal.number, None, None)
+            sentence = f"{INCONCLUSIVE}: {refusal.body['sentence']}"
+            return Released(about.name, INCONCLUSIVE, sentence, [], refusal.number, None, None)
         make_verdict(about, run)
         admit_chosen(run / "backbone")
         verdict = hold_to_order(registry, about, run)

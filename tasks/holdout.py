@@ -111,8 +111,8 @@ def describe_spent(plan: Plan, reuse: Reuse, times: int, holdout: Holdout) -> st
     """What an exhausted budget says: what was spent, on what, and what to label."""
     often = f"{times} time{'' if times == 1 else 's'}"
     return (
-        f"INCONCLUSIVE: the test images were opened {often}, which at {plan.error:g} each spends the {reuse.alpha:g} "
-        f"that the plan allows ({reuse.method}); the model was trained and not scored: label {holdout.fresh_labels}"
+        f"the test images were opened {often}, which at {plan.error:g} each spends the {reuse.alpha:g} "
+        f"that the plan allows ({reuse.method}); nothing more is scored on them: label {holdout.fresh_labels}"
     )
 
 

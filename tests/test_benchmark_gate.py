@@ -1,4 +1,4 @@
-"""The figures of benchmarks/gate.py: its truths, its dependence, and the rules of others that it sets beside the gate."""
+"""The figures of benchmarks/gate.py: its truths, its dependence, and the rules that it sets beside the gate."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from benchmarks import gate
 from tasks.params import EvaluateParams
 
-PARAMS = EvaluateParams(level=0.95, resamples=50, min_clusters=20, calibration_bins=15, seed=1)
+PARAMS = EvaluateParams(level=0.95, resamples=100, min_clusters=20, calibration_bins=15, seed=1)
 
 
 def mlflow_says(threshold: MetricThreshold, candidate: float, baseline: float) -> bool:

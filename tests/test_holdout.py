@@ -122,8 +122,8 @@ def test_a_spent_budget_refuses_names_the_fresh_images_and_enters_nothing_as_ope
     refusal = open_holdout(ledger, "pets", used, images(range(50)), "m3", "me")
     assert refusal is not None
     assert refusal.body["sentence"] == (
-        "INCONCLUSIVE: the test images were opened 2 times, which at 0.025 each spends the 0.05 that the plan allows "
-        "(alpha-spending); the model was trained and not scored: label 51 fresh images for test"
+        "the test images were opened 2 times, which at 0.025 each spends the 0.05 that the plan allows "
+        "(alpha-spending); nothing more is scored on them: label 51 fresh images for test"
     )
     assert len(ledger.read("pets", "opening")) == 2
     assert opened(ledger, images(range(50)), used, "m1")  # a result that is known already
