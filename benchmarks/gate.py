@@ -297,19 +297,25 @@ def line(cell: Cell, rates: Rates) -> str:
 
 
 def seconds(work: Callable[[int], object], slices: int = 50) -> float:
-    """Wall-clock seconds for all slices, on two threads."""
-    started = time.perf_counter()
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(work, range(slices)))
-    return time.perf_counter() - started
+    """Wall-clock seconds for all slices on two threads, the best of three times."""
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(work, range(slices)))
+        taken.append(time.perf_counter() - started)
+    return min(taken)
 
 
 def bootstrap_times(seed: int) -> dict[str, float]:
-    """10,000 resamples of 50 slices: of what is read off the confusion matrix of 10,000 images, and of ECE."""
+    """10,000 resamples of 50 slices, the best of three times: of what a confusion matrix says, and of ECE.
+
+    Ten classes, each mistaken for three others: 40 cells of the confusion matrix are not empty.
+    """
     random = np.random.default_rng(seed)
     k, n, resamples = 10, 10_000, 10_000
     truth = random.integers(0, k, n)
-    predicted = np.where(random.uniform(size=n) < 0.9, truth, random.integers(0, k, n))
+    predicted = np.where(random.uniform(size=n) < 0.9, truth, (truth + random.integers(1, 4, n)) % k)
     confidence = random.uniform(0.5, 1, n)
     told = np.full((n, k), 0.0)
     told[np.arange(n), predicted] = confidence

@@ -80,13 +80,13 @@ def bootstrap_of_kinds(
     if len(counts) > WORTHWHILE * clusters.count:
         return bootstrap(statistics_of(np.arange(len(told))), clusters, resamples, seed)
     random, statistics = np.random.default_rng(seed), statistics_of(images)
-    shares, size = counts / clusters.count, max(1, CELLS // max(len(images), len(counts)))
-    return np.concatenate(
-        [
-            statistics(random.multinomial(clusters.count, shares, min(size, resamples - start)).astype(float)[:, codes])
-            for start in range(0, resamples, size)
-        ]
-    )
+    shares, size = counts / clusters.count, max(1, CELLS // len(images))
+
+    def values(rows: int) -> np.ndarray:
+        drawn = random.multinomial(clusters.count, shares, rows).astype(float)
+        return statistics(drawn if clusters.independent else drawn[:, codes])
+
+    return np.concatenate([values(min(size, resamples - start)) for start in range(0, resamples, size)])
 
 
 def kinds_of(clusters: Clusters, told: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -100,6 +100,8 @@ def kinds_of(clusters: Clusters, told: np.ndarray) -> tuple[np.ndarray, np.ndarr
     sums = np.zeros(clusters.count, dtype=np.uint64)
     np.add.at(sums, clusters.codes, marks[codes])  # two unlike clusters have the same sum once in 2^64
     _, first, counts = np.unique(sums, return_index=True, return_counts=True)
+    order = np.argsort(first)  # kinds in the order of their first cluster: single images then are their own kind
+    first, counts = first[order], counts[order]
     kind = np.full(clusters.count, -1)
     kind[first] = np.arange(len(first))
     images = np.flatnonzero(kind[clusters.codes] >= 0)

@@ -108,7 +108,10 @@ def test_second_certificate_trains_nothing_and_records_nothing(root: Path, certi
 def test_study_stops_where_the_test_set_is_spent(root: Path, certified: Studied, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path / "spent")
     write_plan(tmp_path / "spent", 0.6, alpha=0.025)
-    with working_in(tmp_path / "spent"), pytest.raises(HoldoutSpent, match=r"opened 1 time, which at 0\.025 each spends"):
+    with (
+        working_in(tmp_path / "spent"),
+        pytest.raises(HoldoutSpent, match=r"opened 1 time, which at 0\.025 each spends"),
+    ):
         certify(project="pets")
 
 
