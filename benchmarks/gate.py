@@ -180,7 +180,7 @@ def measured(cell: Cell, random: np.random.Generator, params: EvaluateParams) ->
         case "ece":
             confidence = 1 - random.beta(1, 4, cell.n) / 2
             label = (chance >= confidence - truth).astype(int)
-            measure = Measure("ece", metrics.ece(params.calibration_bins))
+            measure = Measure("ece", metrics.ece(params.calibration_bins), inflated=True)
             table = with_outcomes(rows, label, np.zeros(cell.n, int), np.stack([confidence, 1 - confidence], axis=1))
         case _:
             lost, gained = (DISAGREEMENT - truth) / 2, (DISAGREEMENT + truth) / 2

@@ -18,7 +18,7 @@ from tasks.findings import Finding
 from tasks.intervals import Interval, tango, tango_score, wilson
 from tasks.metrics import Metric, Outcomes, outcomes_of, point, weighted_mean
 from tasks.params import EvaluateParams
-from tasks.resampling import Clusters, Statistics, bootstrap_of_kinds, choose_clusters, percentiles
+from tasks.resampling import Clusters, Statistics, bootstrap_of_kinds, choose_clusters, percentiles, pivotal
 
 NO_SPREAD = 1e-15  # a variance below this is the rounding of sums
 DECIMALS = 10  # of a reported figure: the order of a sum must not show in a digest
@@ -29,12 +29,14 @@ class Measure:
     """A metric to report. `most` says how many independent images it could rest on at best; None: it is no share.
 
     `of_labels` marks one that reads what was predicted and not how surely: its bootstrap draws confusions, not images.
+    `inflated` marks an error that cannot be negative and that the noise of a sample therefore raises.
     """
 
     name: str
     metric: Metric
     most: Callable[[Outcomes], float] | None = None
     of_labels: bool = False
+    inflated: bool = False
 
 
 def estimate_rate(metric: str, name: str, hits: np.ndarray, rows: pd.DataFrame, params: EvaluateParams) -> Finding:
@@ -114,8 +116,9 @@ def estimate_measures(
 ) -> Iterator[Finding]:
     """Each measure on the slice, from one set of resamples for those of labels and another for the rest.
 
-    The percentile interval of an error that cannot be negative (calibration error above all) lies high, for resampling
-    adds noise of its own; it is kept, stretched to hold the point value: too careful rather than too bold.
+    The calibration error of a sample lies above the true one, and resampling adds noise of its own, so its percentile
+    interval lies high at both ends. The upper end is kept: too careful rather than too bold. The lower end is the
+    pivotal bootstrap's (Davison & Hinkley 1997, section 5.2), which takes the noise off twice.
     """
     measures, outcomes = list(measures), outcomes_of(rows)
     clusters = choose_clusters(rows, params.min_clusters)
@@ -128,6 +131,9 @@ def estimate_measures(
             number = effective_number(measure.most(outcomes), value * (1 - value), values, clusters, params.level)
             intervals.append(wilson(value * number, number, params.level))
             method = f"wilson and {method}"
+        if measure.inflated:
+            intervals.append(pivotal(value, intervals[0]))
+            method = f"percentile and pivotal {method}"
         yield _finding(measure.name, name, value, intervals, clusters, method, params)
 
 

@@ -120,3 +120,8 @@ def percentiles(values: np.ndarray, level: float) -> Interval:
     low = float(np.quantile(np.where(undefined, -np.inf, values), tail, method="lower"))
     high = float(np.quantile(np.where(undefined, np.inf, values), 1 - tail, method="higher"))
     return Interval(low, high) if math.isfinite(low) and math.isfinite(high) else NOTHING
+
+
+def pivotal(value: float, ends: Interval) -> Interval:
+    """The pivotal interval of a value that cannot be negative, from its percentile interval: that mirrored about it."""
+    return Interval(max(0.0, 2 * value - ends.high), max(0.0, 2 * value - ends.low))
