@@ -22,7 +22,8 @@ from tasks.check_data import check_data
 from tasks.choose_backbone import choose_backbone
 from tasks.data_version import DataVersion, data_version
 from tasks.decision import decided_by
-from tasks.errors import BackboneRefused, BadInput
+from tasks.digests import sha256_file
+from tasks.errors import BackboneRefused, BadInput, DigestMismatch
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
@@ -252,7 +253,11 @@ def put_plan_on_record(registry: Registry, about: Project) -> None:
 
 @task(cache_policy=NO_CACHE)
 def open_test_set(registry: Registry, about: Project, run: Path) -> Entry | None:
-    """Enter that the model is about to be scored; the refusal when the plan's budget for these images is spent."""
+    """Enter that the model is about to be scored; the refusal when the plan's budget for these images is spent.
+
+    The plan is entered once more, for a person can change it while a model is trained.
+    """
+    enter_plan(registry.ledger, about.name, load_plan(about.plan), about.plan, decided_by())
     holdout, model = read_holdout(run / "split"), identity(run / "model")
     refusal = open_holdout(registry.ledger, about.name, load_plan(about.plan), holdout, model, decided_by())
     if refusal:
@@ -263,8 +268,11 @@ def open_test_set(registry: Registry, about: Project, run: Path) -> Entry | None
 @task(cache_policy=NO_CACHE)
 def hold_to_order(registry: Registry, about: Project, run: Path) -> Verdict:
     """The verdict on the figures, except that none passes by a plan that came after a look at the test set."""
-    why = why_late(registry.ledger, about.name, load_plan(about.plan), read_holdout(run / "split"))
     verdict = read_verdict(run / "verdict/verdict.json")
+    if verdict.digests["plan"] != sha256_file(about.plan):
+        raise DigestMismatch(f"{about.plan} is not the plan that the verdict was made by; run the same command again")
+    enter_plan(registry.ledger, about.name, load_plan(about.plan), about.plan, decided_by())
+    why = why_late(registry.ledger, about.name, load_plan(about.plan), read_holdout(run / "split"))
     if why is None or not verdict.passed:
         return verdict
     held = dataclasses.replace(verdict, overall=INCONCLUSIVE, sentence=f"{INCONCLUSIVE}: {why}")

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.release import Released, release, rules
+from flows.release import Released, hold_to_order, release, rules
 from tasks.checkup import checkup
 from tasks.digests import sha256_file
-from tasks.errors import BackboneRefused, BadInput, Busy, DataRejected, RegistryTrouble
+from tasks.errors import BackboneRefused, BadInput, Busy, DataRejected, DigestMismatch, RegistryTrouble
 from tasks.lease import hold
 from tasks.ledger import Ledger
 from tasks.project import load_project
@@ -127,6 +127,9 @@ def test_plan_that_follows_a_look_at_the_test_set_cannot_pass(checkout_after_rel
         "INCONCLUSIVE"
     )
     assert release(project="pets").decision == outcome.decision
+    write_plan(Path(), 0.5)  # between the judging and the recording
+    with pytest.raises(DigestMismatch, match="is not the plan that the verdict was made by"):
+        hold_to_order.fn(registry, load_project(PETS), Path("runs/pets"))
 
 
 def test_spent_test_set_is_not_opened_and_says_what_to_label(checkout_after_release: Path) -> None:
