@@ -15,18 +15,34 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from prefect import flow
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 
-from flows.release import PROJECTS, RUNS, identify_data, knobs, prepare, reach_registry, refuse_two_readings
+from flows.release import (
+    PROJECTS,
+    RUNS,
+    identify_data,
+    knobs,
+    prepare,
+    put_plan_on_record,
+    reach_registry,
+    refuse_two_readings,
+)
 from flows.runner import task_runner
 from tasks import ablation, certificate
 from tasks.certificate import at_chosen_rates, fallen_behind, replaced
+from tasks.decision import decided_by
+from tasks.digests import canonical_json, sha256_file, sha256_text
+from tasks.errors import HoldoutSpent
+from tasks.holdout import open_holdout, read_holdout
 from tasks.lease import hold
 from tasks.ledger import Ledger
-from tasks.params import CertifyParams, EvaluateParams, FinetuneParams
-from tasks.project import load_project
+from tasks.params import CertifyParams, EvaluateParams, FinetuneParams, Section
+from tasks.plan import load_plan
+from tasks.project import Project, load_project
 from tasks.record_study import record_study
+from tasks.registry import Registry
 from tasks.run_trial import run_trial
 from tasks.settings import prepare_environment
 from tasks.trials import Ground, Outcome, Progress, Trial, evidence_of, read_passport, survey
@@ -77,6 +93,8 @@ def study(
         data = identify_data(about.data, allow_dirty)
         manifest, backbone = prepare(about, RUNS / about.name)
         registry = reach_registry(about.name, chosen)
+        put_plan_on_record(registry, about)
+        open_for_study(registry, about, kind, manifest, [finetune, params], backbone)
         table = pd.read_parquet(manifest / "manifest.parquet")
         train = table[table["split"] == "train"]
         ground = survey(about.data, manifest, backbone, params.severities, RUNS / about.name / TRIALS)
@@ -95,6 +113,18 @@ def study(
         out = RUNS / about.name / kind
         entry = record_study(registry, kind, document, out)
     return Studied(document["claims"], document["not_shown"], out / f"{kind}.html", entry.number)
+
+
+@task(cache_policy=NO_CACHE)
+def open_for_study(
+    registry: Registry, about: Project, kind: str, manifest: Path, params: list[Section], backbone: Path
+) -> None:
+    """Enter that the test set is about to be scored, once for each study; HoldoutSpent when the plan allows no more."""
+    asked = [kind, *(section.model_dump(mode="json") for section in params), sha256_file(backbone / "passport.json")]
+    plan, model = load_plan(about.plan), sha256_text(canonical_json(asked))
+    refusal = open_holdout(registry.ledger, about.name, plan, read_holdout(manifest), model, decided_by())
+    if refusal:
+        raise HoldoutSpent(refusal.body["sentence"])
 
 
 @flow(name="trials", validate_parameters=False)

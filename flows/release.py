@@ -1,10 +1,11 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
-check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the from-scratch baseline)
--> predict -> evaluate -> judge -> card -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are
-recorded and end there.
+enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
+from-scratch baseline) -> open the test set -> predict -> evaluate -> judge -> card -> record -> register as challenger
+-> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is spent is not opened.
 """
 
+import dataclasses
 import datetime as dt
 import json
 import logging
@@ -20,14 +21,16 @@ from tasks.backbones import admit, load_catalogue
 from tasks.check_data import check_data
 from tasks.choose_backbone import choose_backbone
 from tasks.data_version import DataVersion, data_version
-from tasks.decision import version_tags
-from tasks.errors import BackboneRefused, BadInput
+from tasks.decision import decided_by, version_tags
+from tasks.digests import sha256_file
+from tasks.errors import BackboneRefused, BadInput, DigestMismatch
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
+from tasks.holdout import enter_plan, open_holdout, read_holdout, why_late
 from tasks.judge import judge
 from tasks.lease import hold
-from tasks.ledger import Ledger
+from tasks.ledger import Entry, Ledger
 from tasks.lock_stages import lock_stages, stages_of
 from tasks.params import (
     AUTO,
@@ -48,12 +51,12 @@ from tasks.predict import predict
 from tasks.project import Project, load_project
 from tasks.promote import promote
 from tasks.record import record, record_outcome
-from tasks.register import register
+from tasks.register import identity, register
 from tasks.registry import Registry
 from tasks.settings import Settings, prepare_environment, without_password
 from tasks.shortlist import shortlist
 from tasks.split import split
-from tasks.verdict import read_verdict
+from tasks.verdict import INCONCLUSIVE, Verdict, read_verdict
 from tasks.write_card import write_card
 
 PARAMS = Path("params.yaml")
@@ -76,7 +79,10 @@ logger = logging.getLogger("flows.release")
 
 @dataclass(frozen=True)
 class Released:
-    """What a release came to; `version` is None when nothing was promoted."""
+    """What a release came to; `version` is None when nothing was promoted, `card` when the model was not scored.
+
+    `decision` is the number of the ledger's entry, a decision or a refusal to open the test set.
+    """
 
     project: str
     verdict: str
@@ -84,7 +90,7 @@ class Released:
     criteria: list[str]
     decision: int
     version: str | None
-    card: Path
+    card: Path | None
 
 
 @flow(name="release", validate_parameters=False)
@@ -101,10 +107,16 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
         admit_backbone(about)
         plan_review(about)
         registry = reach_registry(about.name, chosen)
+        put_plan_on_record(registry, about)
+        make_model(about, run)
+        refusal = open_test_set(registry, about, run)
+        if refusal is not None:
+            sentence = f"{INCONCLUSIVE}: {refusal.body['sentence']}"
+            return Released(about.name, INCONCLUSIVE, sentence, [], refusal.number, None, None)
         make_verdict(about, run)
         admit_chosen(run / "backbone")
-        verdict = read_verdict(run / "verdict/verdict.json")
-        decision = record(registry, run, data, all_params(about), rules(about, run))
+        verdict = hold_to_order(registry, about, run)
+        decision = record(registry, run, verdict, data, all_params(about), rules(about, run))
         version = None
         if verdict.overall == "PASS":
             version = register(registry, run / "model", decision.body["run"], version_tags(decision))
@@ -116,9 +128,9 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
     return Released(about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, card)
 
 
-def make_verdict(about: Project, run: Path) -> None:
-    """The reproducible half, stage by stage; dvc.yaml holds the same stages with the same files."""
-    file, data = PROJECTS / f"{about.name}.yaml", about.data
+def make_model(about: Project, run: Path) -> None:
+    """The reproducible half up to the model, stage by stage; dvc.yaml holds the same stages with the same files."""
+    data = about.data
     manifest, backbone = prepare(about, run)
     audit_augmentation(
         data=data,
@@ -130,8 +142,14 @@ def make_verdict(about: Project, run: Path) -> None:
         out=run / "audit",
     )
     training = {"data": data, "manifest": manifest, "backbone": backbone, "params": knobs(FinetuneParams, about)}
-    model = finetune(**training, out=run / "model")
-    scratch = finetune_scratch(**training, out=run / "scratch")
+    finetune(**training, out=run / "model")
+    finetune_scratch(**training, out=run / "scratch")
+
+
+def make_verdict(about: Project, run: Path) -> None:
+    """The rest of the reproducible half: here test and mirror are scored."""
+    file, data, manifest = PROJECTS / f"{about.name}.yaml", about.data, run / "split"
+    model, scratch = run / "model", run / "scratch"
     predictions = predict(data=data, manifest=manifest, model=model, out=run / "predictions")
     baseline = predict(data=data, manifest=manifest, model=scratch, out=run / "scratch_predictions")
     report = evaluate(
@@ -150,7 +168,7 @@ def make_verdict(about: Project, run: Path) -> None:
         predictions=predictions,
         model=model,
         scratch=scratch,
-        backbone=backbone,
+        backbone=run / "backbone",
         out=run / "card",
     )
 
@@ -225,6 +243,41 @@ def reach_registry(project: str, chosen: Settings) -> Registry:
     registry.experiment_id()
     logger.info("MLflow at %s and the ledger answer", without_password(chosen.tracking_uri))
     return registry
+
+
+@task(cache_policy=NO_CACHE)
+def put_plan_on_record(registry: Registry, about: Project) -> None:
+    """Enter the plan in the ledger before there is a result that it could follow."""
+    enter_plan(registry.ledger, about.name, load_plan(about.plan), about.plan, decided_by())
+
+
+@task(cache_policy=NO_CACHE)
+def open_test_set(registry: Registry, about: Project, run: Path) -> Entry | None:
+    """Enter that the model is about to be scored; the refusal when the plan's budget for these images is spent.
+
+    The plan is entered once more, for a person can change it while a model is trained.
+    """
+    enter_plan(registry.ledger, about.name, load_plan(about.plan), about.plan, decided_by())
+    holdout, model = read_holdout(run / "split"), identity(run / "model")
+    refusal = open_holdout(registry.ledger, about.name, load_plan(about.plan), holdout, model, decided_by())
+    if refusal:
+        logger.warning("%s", refusal.body["sentence"])
+    return refusal
+
+
+@task(cache_policy=NO_CACHE)
+def hold_to_order(registry: Registry, about: Project, run: Path) -> Verdict:
+    """The verdict on the figures, except that none passes by a plan that came after a look at the test set."""
+    verdict = read_verdict(run / "verdict/verdict.json")
+    if verdict.digests["plan"] != sha256_file(about.plan):
+        raise DigestMismatch(f"{about.plan} is not the plan that the verdict was made by; run the same command again")
+    enter_plan(registry.ledger, about.name, load_plan(about.plan), about.plan, decided_by())
+    why = why_late(registry.ledger, about.name, load_plan(about.plan), read_holdout(run / "split"))
+    if why is None or not verdict.passed:
+        return verdict
+    held = dataclasses.replace(verdict, overall=INCONCLUSIVE, sentence=f"{INCONCLUSIVE}: {why}")
+    logger.warning("%s", held.sentence)
+    return held
 
 
 def refuse_two_readings(about: Project) -> None:

@@ -37,6 +37,7 @@ from tasks.estimates import (
 )
 from tasks.findings import Finding
 from tasks.metrics import macro_roc_auc
+from tasks.multiplicity import holm
 from tasks.params import Augmentation, EvaluateParams
 
 POLICY = "the whole policy"
@@ -185,16 +186,6 @@ def _outcome(check: Check, p: float, error: float) -> str:
     if p < error:
         return HARMFUL
     return HARMLESS if check.loss.high <= check.bound else OPEN
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """The p values adjusted by Holm's step-down procedure (1979): the family errs as rarely as a single test."""
-    order = np.argsort(values, kind="stable")
-    adjusted, highest = [0.0] * len(values), 0.0
-    for place, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(values) - place) * values[index]))
-        adjusted[index] = highest
-    return adjusted
 
 
 def describe_reading(reading: Reading, targets: np.ndarray, classes: list[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ KeelError
 |  `- UnreadableImage  a file is not one whole still image that Keel can decode
 |- AugmentationRejected the audit found that an ingredient of augmentation does harm
 |- BackboneRefused     the catalogue's policy does not allow these weights
+|- HoldoutSpent        the test set was opened as often as the plan allows
 |- EvidenceMissing     a decision needs a file or a figure that is not there
 |- DigestMismatch      a file is not the one that was recorded
 `- RegistryTrouble     MLflow or the ledger is out of reach, or in a state that must not be built upon
@@ -45,6 +46,10 @@ class AugmentationRejected(KeelError):
 
 class BackboneRefused(KeelError):
     """The catalogue's policy does not allow these weights."""
+
+
+class HoldoutSpent(KeelError):
+    """The test set was opened as often as the plan allows."""
 
 
 class EvidenceMissing(KeelError):

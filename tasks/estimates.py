@@ -8,6 +8,7 @@ images. The bootstrap alone will not do: when every image is right all resamples
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from tasks.findings import Finding
 from tasks.intervals import Interval, tango, tango_score, wilson
 from tasks.metrics import Metric, Outcomes, outcomes_of, point, weighted_mean
 from tasks.params import EvaluateParams
-from tasks.resampling import Clusters, bootstrap, choose_clusters, percentiles
+from tasks.resampling import Clusters, Statistics, bootstrap_of_kinds, choose_clusters, percentiles, pivotal
 
 NO_SPREAD = 1e-15  # a variance below this is the rounding of sums
 DECIMALS = 10  # of a reported figure: the order of a sum must not show in a digest
@@ -25,11 +26,17 @@ DECIMALS = 10  # of a reported figure: the order of a sum must not show in a dig
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric to report. `most` says how many independent images it could rest on at best; None: it is no share."""
+    """A metric to report. `most` says how many independent images it could rest on at best; None: it is no share.
+
+    `of_labels` marks one that reads what was predicted and not how surely: its bootstrap draws confusions, not images.
+    `inflated` marks an error that cannot be negative and that the noise of a sample therefore raises.
+    """
 
     name: str
     metric: Metric
     most: Callable[[Outcomes], float] | None = None
+    of_labels: bool = False
+    inflated: bool = False
 
 
 def estimate_rate(metric: str, name: str, hits: np.ndarray, rows: pd.DataFrame, params: EvaluateParams) -> Finding:
@@ -107,26 +114,26 @@ def clustered_mean(values: np.ndarray, clusters: Clusters) -> tuple[float, float
 def estimate_measures(
     measures: Iterable[Measure], name: str, rows: pd.DataFrame, params: EvaluateParams
 ) -> Iterator[Finding]:
-    """Each measure on the slice, all from the same resamples.
+    """Each measure on the slice, from one set of resamples for those of labels and another for the rest.
 
-    The percentile interval of an error that cannot be negative (calibration error above all) lies high, for resampling
-    adds noise of its own; it is kept, stretched to hold the point value: too careful rather than too bold.
+    The calibration error of a sample lies above the true one, and resampling adds noise of its own, so its percentile
+    interval lies high at both ends. The upper end is kept: too careful rather than too bold. The lower end is the
+    pivotal bootstrap's (Davison & Hinkley 1997, section 5.2), which takes the noise off twice.
     """
     measures, outcomes = list(measures), outcomes_of(rows)
     clusters = choose_clusters(rows, params.min_clusters)
-    resampled = bootstrap(
-        lambda weights: np.stack([m.metric(outcomes, weights) for m in measures], axis=1),
-        clusters,
-        params.resamples,
-        params.seed,
-    )
-    for measure, values in zip(measures, resampled.T, strict=True):
+    resampled = _resampled(measures, outcomes, clusters, params)
+    for measure in measures:
+        values = resampled[measure.name]
         value = point(measure.metric, outcomes)
         intervals, method = [percentiles(values, params.level)], f"bootstrap of {clusters.kind}"
         if measure.most is not None:
             number = effective_number(measure.most(outcomes), value * (1 - value), values, clusters, params.level)
             intervals.append(wilson(value * number, number, params.level))
             method = f"wilson and {method}"
+        if measure.inflated:
+            intervals.append(pivotal(value, intervals[0]))
+            method = f"percentile and pivotal {method}"
         yield _finding(measure.name, name, value, intervals, clusters, method, params)
 
 
@@ -144,9 +151,34 @@ def effective_number(most: float, alone: float, resampled: np.ndarray, clusters:
     return max(number * correction, 1e-6)  # a single cluster says nothing: the interval is then the whole range
 
 
+def _resampled(
+    measures: list[Measure], outcomes: Outcomes, clusters: Clusters, params: EvaluateParams
+) -> dict[str, np.ndarray]:
+    """By name, each measure's value in each resample, (B,)."""
+    confusion = outcomes.truth * outcomes.classes + outcomes.predicted
+    found: dict[str, np.ndarray] = {}
+    for chosen, told in (
+        ([m for m in measures if m.of_labels], confusion),
+        ([m for m in measures if not m.of_labels], np.arange(len(confusion))),
+    ):
+        if chosen:
+            values = bootstrap_of_kinds(
+                partial(_statistics, chosen, outcomes), told, clusters, params.resamples, params.seed
+            )
+            found |= {measure.name: column for measure, column in zip(chosen, values.T, strict=True)}
+    return found
+
+
+def _statistics(measures: list[Measure], outcomes: Outcomes, images: np.ndarray) -> Statistics:
+    some = outcomes.take(images)
+    return lambda weights: np.stack([m.metric(some, weights) for m in measures], axis=1)
+
+
 def _resampled_mean(values: np.ndarray, clusters: Clusters, params: EvaluateParams) -> np.ndarray:
-    resampled = bootstrap(lambda w: weighted_mean(values, w)[:, None], clusters, params.resamples, params.seed)
-    return resampled[:, 0]
+    def statistics_of(images: np.ndarray) -> Statistics:
+        return lambda weights: weighted_mean(values[images], weights)[:, None]
+
+    return bootstrap_of_kinds(statistics_of, values, clusters, params.resamples, params.seed)[:, 0]
 
 
 def _finding(

@@ -3,20 +3,43 @@
 For `at_least`: PASS when the lower end reaches the bound, FAIL when the upper end stays below it, else INCONCLUSIVE;
 `at_most` is the mirror image. No finding, a figure that is not a number, or an interval at another level than the
 plan's: FAIL. Fewer images than the criterion asks for: INCONCLUSIVE, whatever the figures say.
+
+A slice that ends in `=*` is judged on every value. That all of them meet the bound is an intersection-union test
+(Berger 1982): each slice passes at the plan's level as it stands, and still a model that misses the bound somewhere
+passes no more often than one slice would. What multiplies is the chance that one of many good slices looks bad, so a
+slice fails only when Holm's step-down procedure (1979) over the assessable slices of its criterion leaves it
+significant; else it is INCONCLUSIVE. A single slice's PASS among many says nothing for that slice alone.
 """
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.digests import sha256_file
 from tasks.errors import PlanInvalid
 from tasks.findings import REPORT, Finding, index_findings, read_evidence, read_findings
-from tasks.labels_needed import labels_needed
+from tasks.labels_needed import labels_needed, labels_to_fail
+from tasks.multiplicity import chance_of_miss, holm
 from tasks.plan import Criterion, Plan, load_plan
-from tasks.sentences import describe_demand, describe_finding, describe_overall, describe_place, describe_settling
+from tasks.sentences import (
+    describe_correction,
+    describe_demand,
+    describe_finding,
+    describe_overall,
+    describe_place,
+    describe_settling,
+)
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, Judgement, Verdict
+
+
+@dataclass(frozen=True)
+class Family:
+    """The slices that one criterion tests together: how many, and this one's p value after Holm's correction."""
+
+    size: int
+    p: float
 
 
 def judge_folder(report: Path, plan: Path, not_applicable: dict[str, str]) -> Verdict:
@@ -39,7 +62,9 @@ def judge_report(findings: Iterable[Finding], plan: Plan, not_applicable: dict[s
         if criterion.name in not_applicable:
             judgements.append(_not_applicable(criterion, not_applicable[criterion.name].strip()))
         else:
-            judgements += [_judge(criterion, place, f, plan.level) for place, f in _evidence(criterion, index)]
+            evidence = list(_evidence(criterion, index))
+            families = _families(criterion, evidence, plan.level)
+            judgements += [_judge(criterion, place, f, plan.level, families.get(place)) for place, f in evidence]
     overall = _overall(judgements)
     return Verdict(overall, describe_overall(overall, judgements, plan.scaffold), tuple(judgements))
 
@@ -65,7 +90,22 @@ def _evidence(criterion: Criterion, index: dict[tuple[str, str], Finding]) -> It
         yield criterion.slice, None
 
 
-def _judge(criterion: Criterion, place: str, finding: Finding | None, level: float) -> Judgement:
+def _families(criterion: Criterion, evidence: list[tuple[str, Finding | None]], level: float) -> dict[str, Family]:
+    """By slice, what Holm's correction makes of it; empty where fewer than two slices can be assessed."""
+    tested = {place: f for place, f in evidence if f and _assessable(f, criterion, level)}
+    if len(tested) < 2:
+        return {}
+    adjusted = holm([chance_of_miss(f, criterion.bound, criterion.direction) for f in tested.values()])
+    return {place: Family(len(tested), p) for place, p in zip(tested, adjusted, strict=True)}
+
+
+def _assessable(finding: Finding, criterion: Criterion, level: float) -> bool:
+    return finding.is_number and abs(finding.level - level) <= 1e-9 and finding.n >= criterion.minimum_n
+
+
+def _judge(
+    criterion: Criterion, place: str, finding: Finding | None, level: float, family: Family | None = None
+) -> Judgement:
     where = describe_place(criterion.metric, place)
     if finding is None:
         return _judgement(criterion, place, FAIL, f"{where}: no evidence, the report holds no such finding")
@@ -82,7 +122,14 @@ def _judge(criterion: Criterion, place: str, finding: Finding | None, level: flo
     outcome = decide(finding.low, finding.high, criterion)
     more_or_none = labels_needed(finding, criterion.bound) if outcome == INCONCLUSIVE else None
     text = f"{where}: {describe_finding(finding, criterion.bound)} must be {describe_demand(criterion)}; "
-    text += describe_settling(outcome, finding, criterion, more_or_none)
+    if outcome == FAIL and family:
+        error = (1 - level) / 2
+        outcome = FAIL if family.p < error else INCONCLUSIVE
+        if outcome == INCONCLUSIVE:
+            more_or_none = labels_to_fail(finding, criterion.bound, criterion.direction, error / family.size)
+        text += describe_correction(outcome, criterion, finding, family.size, family.p, error, more_or_none)
+    else:
+        text += describe_settling(outcome, finding, criterion, more_or_none)
     return _judgement(criterion, place, outcome, text, **figures, labels_needed=more_or_none)
 
 

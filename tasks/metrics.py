@@ -32,6 +32,10 @@ class Outcomes:
         """Whether each image was predicted right, (n,)."""
         return self.truth == self.predicted
 
+    def take(self, images: np.ndarray) -> "Outcomes":
+        """The outcomes of the images numbered so."""
+        return Outcomes(self.truth[images], self.predicted[images], self.probabilities[images])
+
     @property
     def classes(self) -> int:
         """K."""

@@ -5,6 +5,8 @@ so that a slip of the pen cannot switch a criterion off.
 """
 
 import datetime as dt
+import math
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from tasks.digests import canonical_json, sha256_text
 from tasks.errors import PlanInvalid
 from tasks.findings import SLICE
 from tasks.metrics import REGISTRY
@@ -80,6 +83,19 @@ class Criterion(BaseModel):
         return self.slice.removesuffix("*") if self.slice.endswith("=*") else None
 
 
+class Reuse(BaseModel):
+    """How often one test set may be opened: each opening spends (1 - level) / 2 of `alpha` (Bonferroni).
+
+    `alpha` bounds the chance that a model that misses a bound passes by luck in any opening, for candidates that were
+    not made from what earlier openings showed; the more they were, the weaker the bound, hence the limit.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    method: Literal["alpha-spending"]
+    alpha: float = Field(gt=0, lt=1)
+    reason: Text
+
+
 class Plan(BaseModel):
     """All criteria, who answers for them, and until when. `level` is the confidence of the intervals it judges.
 
@@ -93,6 +109,7 @@ class Plan(BaseModel):
     review_by: dt.date
     level: float = Field(gt=0.5, lt=1)
     scaffold: bool = False
+    reuse: Reuse | None = None  # None: openings are counted and not limited
     criteria: list[Criterion] = Field(min_length=1)
 
     @field_validator("criteria")
@@ -102,6 +119,34 @@ class Plan(BaseModel):
         if twice:
             raise ValueError(f"criterion names used more than once: {', '.join(twice)}")
         return criteria
+
+    @model_validator(mode="after")
+    def _can_be_opened(self) -> Self:
+        if self.reuse and self.openings < 1:
+            raise ValueError(
+                f"reuse: alpha {self.reuse.alpha:g} allows no opening at level {self.level:g}, "
+                f"which spends {self.error:g} each time"
+            )
+        return self
+
+    @property
+    def error(self) -> float:
+        """One-sided: how often one end of an interval at `level` errs."""
+        return round((1 - self.level) / 2, 12)
+
+    @property
+    def openings(self) -> int:
+        """How often `reuse` lets one test set be opened."""
+        return math.floor(self.reuse.alpha / self.error + 1e-9) if self.reuse else sys.maxsize
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of all that decides; reasons, owner, review date and the like can be mended without a new plan."""
+        prose = {"version", "use_case", "owner", "review_by", "scaffold"}
+        document = self.model_dump(mode="json", exclude=prose)
+        for part in [*document["criteria"], document["reuse"] or {}]:
+            part.pop("reason", None)
+        return sha256_text(canonical_json(document))
 
     def is_overdue(self, today: dt.date) -> bool:
         """Whether the day of its review has passed."""
@@ -122,7 +167,7 @@ def load_plan(path: Path) -> Plan:
         problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'the plan'}: {p['msg']}" for p in error.errors())
         raise PlanInvalid(
             f"{path}: {problems}. The keys are {', '.join(Plan.model_fields)}; "
-            f"those of a criterion are {', '.join(Criterion.model_fields)}"
+            f"those of a criterion are {', '.join(Criterion.model_fields)}; of reuse, {', '.join(Reuse.model_fields)}"
         ) from error
 
 

@@ -24,7 +24,7 @@ from tasks.ledger import Entry
 from tasks.plan import load_plan
 from tasks.registry import INTENT, Registry, trouble
 from tasks.selection import read_selection
-from tasks.verdict import Verdict, read_verdict
+from tasks.verdict import Verdict
 
 DATA_DOCS = Path("great_expectations/uncommitted/data_docs/labelled/index.html")
 # What decides a result; the records that a release itself writes are left out.
@@ -35,13 +35,16 @@ logger = logging.getLogger("tasks.record")
 
 
 @task(cache_policy=NO_CACHE)
-def record(registry: Registry, run: Path, data: DataVersion, params: dict[str, Any], rules: dict[str, Path]) -> Entry:
-    """Record the verdict under `run` (runs/<project>); the same verdict on the same data twice running is one decision.
+def record(
+    registry: Registry, run: Path, verdict: Verdict, data: DataVersion, params: dict[str, Any], rules: dict[str, Path]
+) -> Entry:
+    """Record the verdict on `run` (runs/<project>); the same verdict on the same data twice running is one decision.
 
-    `rules` are the files that say how to train and judge, by name; their digests join the evidence.
+    `verdict` is the one under `run`, or what the ledger lets stand of it; both are part of the record. `rules` are the
+    files that say how to train and judge, by name; their digests join the evidence.
     """
-    verdict = read_verdict(run / "verdict/verdict.json")
-    evidence = {"verdict": sha256_file(run / "verdict/verdict.json"), "data": data.as_dict()}
+    file = sha256_file(run / "verdict/verdict.json")
+    evidence = {"verdict": file, "sentence": verdict.sentence, "data": data.as_dict()}
     with registry.alone():
         entry = _recorded(registry, evidence)
         if entry is None:

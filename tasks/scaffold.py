@@ -29,7 +29,8 @@ HEADER = """\
 """
 PLAN_HEADER = """\
 # A scaffold: its bounds suit no use case in particular. Set them for yours, with reasons, use case and owner; then
-# remove `scaffold: true`. Until then every verdict and model card says that nobody has.
+# remove `scaffold: true`. Until then every verdict and model card says that nobody has. Bounds that are set after a
+# release has scored the test set need fresh images to pass.
 """
 logger = logging.getLogger("tasks.scaffold")
 

@@ -34,6 +34,12 @@ def describe_demand(criterion: Criterion) -> str:
     return f"{criterion.direction.replace('_', ' ')} {scaled:{'+' if unit == DIFFERENCE else ''}g}{_suffix(unit)}"
 
 
+def describe_value(metric: str, value: float) -> str:
+    """`88.4 %`, or `+3.0 points` for a difference."""
+    unit = REGISTRY[metric].unit
+    return f"{_number(value, unit, 3 if unit == NUMBER else 1)}{_suffix(unit)}"
+
+
 def describe_settling(outcome: str, finding: Finding, criterion: Criterion, more: int | None) -> str:
     """Which end of the interval decided, or what it would take to decide."""
     above = criterion.at_least is not None
@@ -47,6 +53,20 @@ def describe_settling(outcome: str, finding: Finding, criterion: Criterion, more
     return (
         f"the bound lies inside the interval; about {more} more labels in {finding.slice} "
         f"would make it a {settled} if the value holds"
+    )
+
+
+def describe_correction(
+    outcome: str, criterion: Criterion, finding: Finding, slices: int, p: float, error: float, more: int | None
+) -> str:
+    """What Holm's correction over a criterion's slices makes of one that misses the bound on its own."""
+    end = describe_settling(FAIL, finding, criterion, None)
+    figures = f"p = {p:.2g} after Holm's correction over {slices} slices"
+    if outcome == FAIL:
+        return f"{end} ({figures})"
+    return (
+        f"{end}, which one of {slices} good slices may do by chance ({figures}, at most {error:g} needed); "
+        f"about {more} more labels in {finding.slice} would make it a FAIL if the value holds"
     )
 
 

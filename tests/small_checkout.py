@@ -89,9 +89,10 @@ def write_project(root: Path, **changes: object) -> None:
     (root / "governance/projects/pets.yaml").write_text(yaml.safe_dump(document))
 
 
-def write_plan(root: Path, at_least: float, minimum_n: int = 20) -> None:
-    """A plan of accuracy on test and mirror."""
+def write_plan(root: Path, at_least: float, minimum_n: int = 20, alpha: float = 0.5) -> None:
+    """A plan of accuracy on test and mirror; `alpha` is what all openings of one test set may spend."""
     plan = yaml.safe_load((HERE / "governance/plan.yaml").read_text())
+    plan["reuse"]["alpha"] = alpha
     criterion = {"metric": "accuracy", "at_least": at_least, "minimum_n": minimum_n, "severity": "block"}
     plan["criteria"] = [{"name": s, "slice": s, "reason": "for the test", **criterion} for s in ("test", "mirror")]
     (root / "governance/plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))

@@ -12,7 +12,6 @@ import yaml
 from scipy.stats import norm, ttest_1samp
 from sklearn.metrics import roc_auc_score
 from statsmodels.api import OLS
-from statsmodels.stats.multitest import multipletests
 
 from tasks import audit
 from tasks.audit_augmentation import audit_augmentation, gather, label_check, look
@@ -198,12 +197,6 @@ def test_area_under_the_curve_agrees_with_scikit_learn_when_one_fold_is_judged()
     told = audit.fit_linear(np.concatenate([real[judged], view[judged]]), np.repeat([0, 1], len(fitted)))
     scores = told.decision_function(np.concatenate([real[judged], view[judged]]))
     assert gap.value == pytest.approx(roc_auc_score(np.repeat([0, 1], 60), scores))
-
-
-def test_holm_agrees_with_statsmodels() -> None:
-    values = np.random.default_rng(0).uniform(0, 1, 12) ** 3
-    assert audit.holm(list(values)) == pytest.approx(multipletests(values, method="holm")[1])
-    assert audit.holm([]) == []
 
 
 def test_standard_error_of_a_mean_agrees_with_scipy_and_with_statsmodels_on_clusters() -> None:

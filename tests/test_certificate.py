@@ -10,10 +10,11 @@ import pytest
 from flows.certify import Studied, ablate, certify
 from tasks.audit_trail import audit
 from tasks.digests import sha256_file
+from tasks.errors import HoldoutSpent
 from tasks.params import METHODS
 from tasks.registry import Registry
 from tasks.settings import settings
-from tests.small_checkout import QUICK, working_in, write_project
+from tests.small_checkout import QUICK, working_in, write_plan, write_project
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SMALL: dict[str, Any] = {
@@ -91,6 +92,7 @@ def test_certificate_is_in_the_ledger_and_in_mlflow(root: Path, certified: Studi
         assert "test/all labels/gradual over scratch" in run.data.metrics
         artifacts = {a.path for a in registry.client.list_artifacts(run.info.run_id)}
         assert artifacts == {"certificate.json", "certificate.html"}
+        assert [e.kind for e in registry.ledger.read("pets")][:2] == ["plan", "opening"]
         assert not registry.ledger.open_intents("pets")
         assert [line for line in audit(registry) if line[1]] == []
         store = Path(run.info.artifact_uri.removeprefix("file://"), "certificate.html")
@@ -106,8 +108,19 @@ def test_second_certificate_trains_nothing_and_records_nothing(root: Path, certi
     with working_in(root):
         again = certify(project="pets")
         assert len(Registry("pets", settings()).ledger.read("pets", "certificate")) == 1
+        assert len(Registry("pets", settings()).ledger.read("pets", "opening")) == 1
     assert again.entry == certified.entry
     assert {p: p.stat().st_mtime_ns for p in files} == files
+
+
+def test_study_stops_where_the_test_set_is_spent(root: Path, certified: Studied, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "spent")
+    write_plan(tmp_path / "spent", 0.6, alpha=0.025)
+    with (
+        working_in(tmp_path / "spent"),
+        pytest.raises(HoldoutSpent, match=r"opened 1 time, which at 0\.025 each spends"),
+    ):
+        certify(project="pets")
 
 
 def test_ablation_says_what_each_ingredient_is_worth(root: Path, certified: Studied) -> None:

@@ -245,3 +245,60 @@ def test_a_transfer_that_gains_nothing_passes_in_at_most_2_5_percent_of_test_set
         finding = Finding("accuracy_gain_over_scratch", "test", (gained - lost) / n, *ends, n, n, "tango")
         passed += judge([finding], demand).overall == PASS
     assert passed / sets <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / sets)
+
+
+def shares(hits: np.ndarray, n: int) -> list[Finding]:
+    return [
+        Finding("accuracy", f"test/desk={place}", h / n, *wilson(h, n, 0.95), n, n, "wilson")
+        for place, h in enumerate(hits)
+    ]
+
+
+DESKS = criterion(slice="test/desk=*", at_least=0.9)
+
+
+def test_a_good_slice_is_failed_no_more_often_for_having_many_neighbours() -> None:
+    """Twenty slices, all on the bound: without Holm's correction a third of the verdicts would fail one of them."""
+    sets, n, slices = 2000, 200, 20
+    corrected, alone = 0, 0
+    for hits in np.random.default_rng(4).binomial(n, 0.9, (sets, slices)):
+        findings = shares(hits, n)
+        alone += any(f.high < 0.9 for f in findings)
+        corrected += judge(findings, DESKS).overall == FAIL
+    assert corrected / sets <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / sets)
+    assert alone / sets > 0.25
+
+
+def test_a_model_that_misses_the_bound_in_one_slice_passes_no_more_often_for_having_many() -> None:
+    sets, n = 2000, 300
+    random = np.random.default_rng(5)
+    passed = 0
+    for _ in range(sets):
+        hits = np.append(random.binomial(n, 0.99, 9), random.binomial(n, 0.9))
+        passed += judge(shares(hits, n), DESKS).overall == PASS
+    assert 0 < passed / sets <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / sets)
+
+
+def test_a_slice_that_only_luck_may_have_failed_is_left_open_and_says_how_many_labels_settle_it() -> None:
+    findings = shares(np.array([190] * 9 + [170]), 200)
+    assert judge(findings[9:], DESKS).overall == FAIL
+    [*_, left_open] = judge(findings, DESKS).judgements
+    assert left_open.outcome == INCONCLUSIVE
+    assert "the upper end lies below it, which one of 10 good slices may do by chance (p = 0." in left_open.sentence
+    more = left_open.labels_needed
+    assert more is not None
+    assert f"about {more} more labels in test/desk=9 would make it a FAIL if the value holds" in left_open.sentence
+    n = 200 + more
+    again = Finding("accuracy", "test/desk=9", 0.85, *wilson(0.85 * n, n, 0.95), n, n, "wilson")
+    [*_, settled] = judge([*findings[:9], again], DESKS).judgements
+    assert settled.outcome == FAIL
+    assert "after Holm's correction over 10 slices)" in settled.sentence
+
+
+def test_slices_that_cannot_be_assessed_do_not_widen_the_family() -> None:
+    small = [replace(f, n=10) for f in shares(np.array([9] * 8), 10)]
+    wrong = replace(shares(np.array([165]), 200)[0], slice="test/desk=wrong")
+    sound = replace(shares(np.array([190]), 200)[0], slice="test/desk=sound")
+    [*_, judged] = judge([*small, sound, wrong], DESKS).judgements
+    assert judged.outcome == FAIL
+    assert "over 2 slices" in judged.sentence

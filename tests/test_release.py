@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.release import Released, release, rules
+from flows.release import Released, hold_to_order, release, rules
 from tasks.checkup import checkup
 from tasks.digests import sha256_file
-from tasks.errors import BackboneRefused, BadInput, Busy, DataRejected, RegistryTrouble
+from tasks.errors import BackboneRefused, BadInput, Busy, DataRejected, DigestMismatch, RegistryTrouble
 from tasks.lease import hold
 from tasks.ledger import Ledger
 from tasks.project import load_project
 from tasks.registry import Registry
 from tasks.settings import settings
 from tasks.summary import in_full, status_lines
-from tests.small_checkout import working_in, write_plan, write_project
+from tests.small_checkout import QUICK, working_in, write_images, write_plan, write_project
 
 PETS = Path("governance/projects/pets.yaml")
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -109,6 +109,47 @@ def test_verdict_that_comes_back_is_a_new_decision_on_the_same_version(checkout_
     assert pages == {e.number for e in registry.ledger.read("pets", "decision")}
 
 
+def test_plan_that_follows_a_look_at_the_test_set_cannot_pass(checkout_after_release: Path) -> None:
+    assert release(project="pets").verdict == "PASS"
+    write_plan(Path(), 0.55)
+    outcome = release(project="pets")
+    registry = Registry("pets", settings())
+    assert (outcome.verdict, outcome.version) == ("INCONCLUSIVE", None)
+    assert "was first entered on 20" in outcome.sentence
+    assert "after these test images were first opened on 20" in outcome.sentence
+    sizes = pd.read_parquet("runs/pets/split/manifest.parquet")["split"].value_counts()
+    fresh = f"label {sizes['test'] + 1} fresh images for test and {sizes['mirror'] + 1} fresh images for mirror"
+    assert outcome.sentence.endswith(fresh)
+    record = json.loads(sorted(Path("governance/decisions/pets").glob("*-inconclusive.json"))[-1].read_text())
+    assert (record["verdict"], record["sentence"]) == ("INCONCLUSIVE", outcome.sentence)
+    assert json.loads(Path("runs/pets/verdict/verdict.json").read_text())["overall"] == "PASS"  # of the figures alone
+    assert registry.client.get_run(registry.ledger.read("pets", "decision")[-1].body["run"]).data.tags["verdict"] == (
+        "INCONCLUSIVE"
+    )
+    assert release(project="pets").decision == outcome.decision
+    write_plan(Path(), 0.5)  # between the judging and the recording
+    with pytest.raises(DigestMismatch, match="is not the plan that the verdict was made by"):
+        hold_to_order.fn(registry, load_project(PETS), Path("runs/pets"))
+
+
+def test_spent_test_set_is_not_opened_and_says_what_to_label(checkout_after_release: Path) -> None:
+    write_plan(Path(), 0.6, alpha=0.025)
+    assert release(project="pets").verdict == "PASS"
+    assert release(project="pets").verdict == "PASS"  # the same result once more is no further look
+    scored = Path("runs/pets/predictions/stage.json").stat().st_mtime_ns
+    write_project(Path(), params={**QUICK, "finetune": {**QUICK["finetune"], "seed": 5}})
+    outcome = release(project="pets")
+    assert (outcome.verdict, outcome.version, outcome.card, outcome.criteria) == ("INCONCLUSIVE", None, None, [])
+    assert "opened 1 time, which at 0.025 each spends the 0.025 that the plan allows" in outcome.sentence
+    assert "fresh images for test and" in outcome.sentence
+    assert Path("runs/pets/predictions/stage.json").stat().st_mtime_ns == scored
+    registry = Registry("pets", settings())
+    assert registry.ledger.read("pets")[-1].kind == "refusal"
+    assert registry.aliases()["champion"] == "1"
+    write_images(Path("pets"), noise=7)  # other images: a test set that nobody has seen
+    assert release(project="pets").verdict == "PASS"
+
+
 def test_other_class_names_are_another_model_for_the_champion(checkout_after_release: Path) -> None:
     release(project="pets")
     table = pd.read_csv("pets/metadata.csv")
@@ -133,7 +174,7 @@ def test_other_verdicts_are_recorded_and_promote_nothing(
     registry = Registry("pets", settings())
     assert (outcome.verdict, outcome.version) == (verdict, None)
     assert registry.aliases()["champion"] is None
-    assert [e.kind for e in registry.ledger.read("pets")] == ["intent", "decision"]
+    assert [e.kind for e in registry.ledger.read("pets")] == ["plan", "opening", "intent", "decision"]
     page = next(Path("governance/decisions/pets").glob(f"*-{verdict.lower()}.md")).read_text()
     assert "* nothing: only PASS registers and promotes" in page
 
@@ -171,7 +212,7 @@ def test_broken_contract_stops_the_flow_before_anything_is_learnt(checkout: Path
     with pytest.raises(DataRejected, match=r"000\.png.*002\.png|002\.png.*000\.png"):
         release(project="pets")
     assert not Path("runs/pets/split").exists()
-    assert Ledger(settings().ledger_url).read() == []
+    assert [e.kind for e in Ledger(settings().ledger_url).read()] == ["plan"]
 
 
 def test_backbone_that_policy_refuses_stops_the_flow(checkout: Path) -> None:

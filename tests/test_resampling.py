@@ -2,14 +2,24 @@
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ks_2samp
 
 from tasks import metrics
 from tasks.metrics import Outcomes, weighted_mean
-from tasks.resampling import Clusters, bootstrap, choose_clusters, draw_weights, percentiles
+from tasks.resampling import (
+    Clusters,
+    bootstrap,
+    bootstrap_of_kinds,
+    choose_clusters,
+    draw_weights,
+    kinds_of,
+    percentiles,
+)
 
 
 def rows(groups: int, units: int, images: int) -> pd.DataFrame:
@@ -81,3 +91,48 @@ def test_two_thousand_resamples_of_all_metrics_take_less_than_two_seconds() -> N
         lambda w: np.stack([m(outcomes, w) for m in chosen], axis=1), Clusters(np.arange(1500), 1500, "images"), 2000, 7
     )
     assert time.process_time() - started < 2
+
+
+def test_clusters_that_hold_the_same_are_of_one_kind() -> None:
+    clusters = Clusters(np.array([0, 0, 1, 1, 2, 2, 3]), 4, "units")
+    images, kind, counts = kinds_of(clusters, np.array([7, 9, 9, 7, 7, 7, 9]))
+    told = {tuple(sorted(np.array([7, 9, 9, 7, 7, 7, 9])[images[kind == k]])): int(c) for k, c in enumerate(counts)}
+    assert told == {(7, 9): 2, (7, 7): 1, (9,): 1}
+
+
+@pytest.mark.parametrize("each", [1, 5])
+def test_drawing_kinds_has_the_distribution_of_drawing_clusters(each: int) -> None:
+    """Two samples from one law: Kolmogorov and Smirnov's test of all five figures, and quantiles side by side."""
+    random = np.random.default_rng(8)
+    truth = random.integers(0, 4, 600)
+    predicted = np.where(random.uniform(size=600) < 0.9, truth, random.integers(0, 4, 600))
+    outcomes = Outcomes(truth, predicted, np.eye(4)[predicted])
+    clusters = Clusters(np.arange(600) // each, 600 // each, "units")
+    chosen = [metrics.accuracy, metrics.macro_f1, metrics.macro_recall, metrics.macro_precision]
+
+    def statistics_of(images: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        some = outcomes.take(images)
+        return lambda weights: np.stack([m(some, weights) for m in chosen], axis=1)
+
+    told = truth * 4 + predicted if each == 1 else (truth == predicted).astype(int)
+    if each > 1:  # few kinds of clusters: only right and wrong are told
+        chosen = chosen[:1]
+    quick = bootstrap_of_kinds(statistics_of, told, clusters, 20_000, 9)
+    slow = bootstrap(statistics_of(np.arange(600)), clusters, 20_000, 10)
+    for ours, theirs in zip(quick.T, slow.T, strict=True):
+        assert ks_2samp(ours, theirs).statistic < 0.02
+        assert np.quantile(ours, [0.025, 0.5, 0.975]) == pytest.approx(
+            np.quantile(theirs, [0.025, 0.5, 0.975]), abs=2e-3
+        )
+
+
+def test_where_every_cluster_is_of_its_own_kind_they_are_drawn_one_by_one() -> None:
+    values, clusters = np.random.default_rng(3).normal(size=200), Clusters(np.arange(200), 200, "images")
+
+    def statistics_of(images: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda weights: weighted_mean(values[images], weights)[:, None]
+
+    assert (
+        bootstrap_of_kinds(statistics_of, np.arange(200), clusters, 100, 1)
+        == bootstrap(statistics_of(np.arange(200)), clusters, 100, 1)
+    ).all()

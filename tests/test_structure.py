@@ -83,7 +83,9 @@ def called_by_the_flow(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[
 
     for name in {stage["cmd"].split()[3] for stage in PIPELINE.values()} - {BEFOREHAND}:
         monkeypatch.setattr(flows.release, name, recorder(name))
-    flows.release.make_verdict(load_project(Path("governance/projects/digits.yaml")), Path("runs/digits"))
+    about, run = load_project(Path("governance/projects/digits.yaml")), Path("runs/digits")
+    flows.release.make_model(about, run)
+    flows.release.make_verdict(about, run)
     return calls
 
 

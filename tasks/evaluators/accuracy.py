@@ -63,10 +63,10 @@ def _hits(rows: pd.DataFrame) -> np.ndarray:
 
 
 AVERAGES = (
-    Measure("balanced_accuracy", metrics.balanced_accuracy, even_number),
-    Measure("macro_precision", metrics.macro_precision, even_number),
-    Measure("macro_recall", metrics.macro_recall, even_number),
-    Measure("macro_f1", metrics.macro_f1, even_number),
+    Measure("balanced_accuracy", metrics.balanced_accuracy, even_number, of_labels=True),
+    Measure("macro_precision", metrics.macro_precision, even_number, of_labels=True),
+    Measure("macro_recall", metrics.macro_recall, even_number, of_labels=True),
+    Measure("macro_f1", metrics.macro_f1, even_number, of_labels=True),
     Measure("macro_roc_auc", metrics.macro_roc_auc, even_number_of_pairs),
 )
 METRICS = ("accuracy", *(measure.name for measure in AVERAGES), "recall", "precision")

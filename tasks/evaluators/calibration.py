@@ -21,7 +21,7 @@ def evaluate(
 ) -> Iterator[Finding]:
     """Three findings a slice."""
     measures = (
-        Measure("ece", metrics.ece(params.calibration_bins)),
+        Measure("ece", metrics.ece(params.calibration_bins), inflated=True),
         Measure("brier", metrics.brier),
         Measure("nll", metrics.nll),
     )

@@ -1,0 +1,73 @@
+"""A plan in words: what is in force, and what one plan changes of another."""
+
+import datetime as dt
+from collections.abc import Iterator
+
+from tasks.plan import Criterion, Plan
+from tasks.sentences import describe_demand, describe_place
+
+STRICTER, LOOSER, NEITHER = "stricter", "looser", "neither stricter nor looser"
+PROSE = ("version", "use_case", "owner", "review_by", "scaffold")
+
+
+def describe_plan(plan: Plan, today: dt.date) -> list[str]:
+    """What is in force, a line each."""
+    overdue = ", which is overdue" if plan.is_overdue(today) else ""
+    lines = [
+        f"use case: {plan.use_case}",
+        f"owner: {plan.owner}; to be reviewed by {plan.review_by}{overdue}",
+        f"intervals at {plan.level:g}: one end errs in {plan.error:.3g} of test sets",
+        f"one test set: {_reuse(plan)}",
+        f"digest: {plan.digest}",
+    ]
+    lines += ["a scaffold: nobody has set its bounds yet"] if plan.scaffold else []
+    return lines + [f"{c.severity:5} {c.name}: {_demand(c)}, from at least {c.minimum_n} images" for c in plan.criteria]
+
+
+def describe_changes(old: Plan, new: Plan) -> list[str]:
+    """What `new` changes, a sentence each, and whether results count as judged by another plan."""
+    before, after = ({c.name: c for c in plan.criteria} for plan in (old, new))
+    lines = list(_whole(old, new))
+    lines += [f"gone: {name}, {_demand(before[name])}: {LOOSER}" for name in before if name not in after]
+    lines += [f"new: {name}, {_demand(after[name])}: {STRICTER}" for name in after if name not in before]
+    lines += [line for name in before if name in after for line in _changed(before[name], after[name])]
+    lines += [f"{key} is now {getattr(new, key)}" for key in PROSE if getattr(new, key) != getattr(old, key)]
+    if old.digest == new.digest:
+        return [*lines, "nothing that decides has changed: this is the same plan"]
+    return [*lines, "another plan: on test images that were opened before it is entered, nothing passes by it"]
+
+
+def _whole(old: Plan, new: Plan) -> Iterator[str]:
+    if new.level != old.level:
+        yield f"level {old.level:g} -> {new.level:g}: {_compare(new.level - old.level)} for every criterion"
+    if new.openings != old.openings:
+        yield f"one test set: {_reuse(old)} -> {_reuse(new)}: {_compare(old.openings - new.openings)}"
+
+
+def _changed(old: Criterion, new: Criterion) -> Iterator[str]:
+    name = new.name
+    if (new.metric, new.slice) != (old.metric, old.slice):
+        yield f"{name} asks something else: {_demand(old)} -> {_demand(new)}: {NEITHER}"
+    elif new.bound != old.bound:
+        growth = (new.bound - old.bound) * (1 if new.direction == "at_least" else -1)
+        yield f"{name}: {describe_demand(old)} -> {describe_demand(new)}: {_compare(growth)}"
+    if new.minimum_n != old.minimum_n:
+        yield f"{name}: at least {old.minimum_n} -> {new.minimum_n} images: {_compare(new.minimum_n - old.minimum_n)}"
+    if new.severity != old.severity:
+        yield f"{name}: {old.severity} -> {new.severity}: {STRICTER if new.severity == 'block' else LOOSER}"
+    if new.reason != old.reason:
+        yield f"{name}: its reason is worded anew"
+
+
+def _demand(criterion: Criterion) -> str:
+    return f"{describe_place(criterion.metric, criterion.slice)} {describe_demand(criterion)}"
+
+
+def _reuse(plan: Plan) -> str:
+    if plan.reuse is None:
+        return "opened as often as one likes"
+    return f"opened at most {plan.openings} times ({plan.reuse.method}, {plan.reuse.alpha:g})"
+
+
+def _compare(growth: float) -> str:
+    return STRICTER if growth > 0 else LOOSER
