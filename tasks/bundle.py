@@ -54,7 +54,7 @@ def bundled(run: Path, params: dict[str, Any], rules: dict[str, Path]) -> Iterat
     files = dict(_from_stages(run))
     with TemporaryDirectory() as folder:
         for name, file in rules.items():
-            copy = Path(folder, f"{name}{file.suffix}")
+            copy = Path(folder, f"{name}{'.json' if file.suffix == '.json' else '.yaml'}")
             shutil.copyfile(file, copy)
             files[f"{EVIDENCE}/rules/{copy.name}"] = copy
         document = {

@@ -56,16 +56,15 @@ def replay(registry: Registry, decision: Entry) -> Replay:
         here.mkdir()
         differences = [f"the ledger's {fault}, so its digests prove nothing" for fault in registry.ledger.faults()]
         differences += _fetch_all(registry, decision, wanted, there)
-        if not (there / BUNDLE).is_file():
-            return Replay(decision, differences, [])
-        bundle = json.loads((there / BUNDLE).read_text(encoding="utf-8"))
+        notes: list[str] = []
         try:
+            bundle = json.loads((there / BUNDLE).read_text(encoding="utf-8"))
+            notes += _notes(bundle)
             recompute(there, bundle, here)
-        except (KeelError, ValueError, KeyError) as error:
-            differences.append(f"nothing can be recomputed from these artifacts: {error}")
-            return Replay(decision, differences, [*_notes(bundle)])
-        differences += _compare(wanted, there, here)
-        return Replay(decision, differences, [*_notes(bundle)])
+            differences += _compare(wanted, there, here)
+        except (KeelError, OSError, ValueError, KeyError, TypeError) as error:  # of artifacts named above
+            differences.append(f"nothing can be recomputed from these artifacts: {type(error).__name__}: {error}")
+        return Replay(decision, differences, notes)
 
 
 def recompute(bundled: Path, bundle: dict[str, Any], out: Path) -> None:

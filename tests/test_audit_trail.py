@@ -319,6 +319,19 @@ def test_replay_names_a_replaced_artifact_and_the_first_finding_that_it_changes(
     assert lines[3].startswith("DIFFERENT verdict.json comes out with sha256 ")
 
 
+@pytest.mark.parametrize(
+    ("key", "content"),
+    [("bundle", "[]"), ("bundle", "{"), ("predictions", "PAR1"), ("plan", "a: ["), ("manifest", None)],
+)
+def test_replay_of_artifacts_that_cannot_be_read_says_so(audited: Registry, key: str, content: str | None) -> None:
+    file = artifact(audited, NEEDED[key])
+    file.unlink() if content is None else file.write_text(content)
+    said = replay(audited, find_decision(audited, "last")).differences
+    assert len(said) == 2
+    assert NEEDED[key] in said[0]
+    assert said[1].startswith("nothing can be recomputed from these artifacts: ")
+
+
 def test_replay_says_which_finding_was_rewritten_in_the_recorded_report(audited: Registry) -> None:
     file = artifact(audited, NEEDED["report"])
     file.write_text(file.read_text().replace('"value": ', '"value": 0.', 1))
