@@ -27,10 +27,12 @@ from tasks.difference import flips, load_side
 from tasks.digests import sha256_file
 from tasks.errors import BadInput, DigestMismatch
 from tasks.history import aliases_after, deployments, live_on
+from tasks.holdout import enter_plan
 from tasks.ledger import Ledger
+from tasks.plan import load_plan
 from tasks.registry import Registry
 from tasks.replay import replay
-from tasks.settings import settings
+from tasks.settings import prepare_environment, settings
 from tasks.summary import find_decision
 from tests.small_checkout import HERE, QUICK, working_in, write_plan, write_project
 
@@ -48,6 +50,11 @@ def original(template: Path, tmp_path_factory: pytest.TempPathFactory, prefect_s
     root = tmp_path_factory.mktemp("audited") / "checkout"
     shutil.copytree(template, root)
     with working_in(root):
+        write_plan(Path(), 0.7)
+        plan = Path("governance/plan.yaml")
+        ledger = Ledger(prepare_environment().ledger_url)
+        enter_plan(ledger, "pets", load_plan(plan), plan, "tester")  # before any look at the test set
+        write_plan(Path(), 0.6)
         write_project(Path(), params=params(seed=1))
         assert release(project="pets").version == "1"
         write_plan(Path(), 0.6, minimum_n=10_000)
@@ -171,7 +178,7 @@ def edit_row(registry: Registry) -> str:
 
 def spoil_row(registry: Registry) -> str:
     in_ledger("UPDATE ledger SET body = '{' WHERE number = 2")
-    return "ledger: entry 2 of the ledger (decision, "
+    return "ledger: entry 2 of the ledger (plan, "
 
 
 def forge_row(registry: Registry) -> str:
@@ -373,7 +380,7 @@ def test_ledger_alone_says_what_was_live_and_why(untouched: Registry) -> None:
     assert first.end == second.start
     assert aliases_after(entries) == untouched.aliases() == {"champion": "2", "challenger": None, "previous": "1"}
     code, out, _ = keel("why", first.start.at)
-    body = entries[1].body
+    body = next(entry for entry in entries if entry.kind == "decision").body
     assert (code, len(out.splitlines())) == (0, 8)
     assert f"champion    version 1 of pets, since {first.start.at}" in out
     assert f"until {second.start.at} (entry {second.start.number})" in out
@@ -406,7 +413,7 @@ def test_day_that_is_none_or_has_not_come_is_refused(untouched: Registry, when: 
 
 def test_version_that_is_tied_to_a_newer_decision_is_live_under_that_one(untouched: Registry, tmp_path: Path) -> None:
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    decided = untouched.ledger.read("pets", "decision")[0].body
+    decided = {k: v for k, v in untouched.ledger.read("pets", "decision")[0].body.items() if k != "intent"}
     aliases = {"champion": None, "challenger": None, "previous": None}
 
     def change(action: str, end: dict[str, object], **about: object) -> None:
