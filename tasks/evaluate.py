@@ -1,9 +1,9 @@
 """Measure a model: from predictions and manifest to the report that the gate judges.
 
-Writes report.json (the findings), weak_slices.json (what the search for them proposed), threshold.json (below which
-confidence a person is asked, and at what costs; null where the plan names none), metrics.json (point values of each
-split, for `dvc metrics`), confusion.csv, reliability.csv and risk_coverage.csv (for plots), and evidence.json (digests
-of what was measured).
+Writes report.json (the findings), weak_slices.json (what the search for them proposed), calibration.json (what was
+chosen on the calibration split: below which confidence a person is asked, and how large prediction sets are),
+metrics.json (point values of each split, for `dvc metrics`), confusion.csv, reliability.csv and risk_coverage.csv (for
+plots), and evidence.json (digests of what was measured).
 """
 
 import json
@@ -19,7 +19,7 @@ from tasks.evaluators.calibration import reliability
 from tasks.findings import REPORT, Finding, without_nan, write_findings
 from tasks.params import EvaluateParams
 from tasks.plan import Costs, load_plan
-from tasks.predictions import join_predictions, model_of, read_table
+from tasks.predictions import calibration_outcomes, join_predictions, model_of, read_table
 from tasks.slices import JUDGED
 from tasks.stage import stage
 
@@ -57,7 +57,7 @@ def evaluate(
     _confusion(table).to_csv(out / "confusion.csv", index=False)
     reliability(table, params.calibration_bins).to_csv(out / "reliability.csv", index=False)
     selective.curves(table).to_csv(out / "risk_coverage.csv", index=False)
-    _write_json(_threshold(ours, images, costs), out / "threshold.json")
+    _write_json(without_nan(_chosen(ours, images, costs, params.conformal_alpha)), out / "calibration.json")
     _write_json(without_nan(weak_slices.table(ours, images, params)), out / "weak_slices.json")
     digests = {"predictions": predictions, "scratch_predictions": scratch_predictions, "manifest": manifest}
     evidence = {"model": model_of(table), "scratch_model": model_of(join_predictions(theirs, images))}
@@ -73,14 +73,16 @@ def _overall(findings: list[Finding]) -> dict[str, dict[str, float | None]]:
     return splits
 
 
-def _threshold(predictions: pd.DataFrame, manifest: pd.DataFrame, costs: Costs | None) -> dict[str, object] | None:
-    """The confidence below which a person is asked, None for all images; and what it was chosen on."""
-    if costs is None:
-        return None
-    outcomes = selective.calibration_outcomes(predictions, manifest)
-    threshold = selective.choose_threshold(outcomes, costs)
-    chosen = {"threshold": threshold if math.isfinite(threshold) else None, "calibration_images": len(outcomes.truth)}
-    return chosen | costs.model_dump()
+def _chosen(predictions: pd.DataFrame, manifest: pd.DataFrame, costs: Costs | None, alpha: float) -> dict[str, object]:
+    """The threshold (None: no answer is sure enough, or there are no costs) and the quantile (None: every class)."""
+    outcomes = calibration_outcomes(predictions, manifest)
+    return {
+        "images": len(outcomes.truth),
+        "costs": None if costs is None else costs.model_dump(),
+        "threshold": None if costs is None else selective.choose_threshold(outcomes, costs),
+        "conformal_alpha": alpha,
+        "conformal_quantile": conformal.conformal_quantile(conformal.scores(outcomes), alpha),
+    }
 
 
 def _confusion(table: pd.DataFrame) -> pd.DataFrame:

@@ -302,12 +302,12 @@ REGISTRY = {
     "mean_set_size": Described("mean size of the prediction sets", NUMBER, better="at_most", highest=math.inf),
     "group_accuracy": Described("group accuracy", SHARE),
     "worst_group_accuracy": Described("accuracy of the worst group", SHARE),
-    "accuracy_gap": Described("gap in accuracy between groups", SHARE, better="at_most"),
-    "tpr_gap": Described("gap in true positive rate between groups", SHARE, better="at_most"),
-    "fpr_gap": Described("gap in false positive rate between groups", SHARE, better="at_most"),
-    "equalised_odds_difference": Described("equalised odds difference", SHARE, better="at_most"),
+    "accuracy_gap": Described("gap in accuracy between groups", DIFFERENCE, better="at_most"),
+    "tpr_gap": Described("gap in true positive rate between groups", DIFFERENCE, better="at_most"),
+    "fpr_gap": Described("gap in false positive rate between groups", DIFFERENCE, better="at_most"),
+    "equalised_odds_difference": Described("equalised odds difference", DIFFERENCE, better="at_most"),
     "calibration_gap": Described(
-        "gap in confidence beyond accuracy between groups", SHARE, better="at_most", highest=2.0
+        "gap in confidence beyond accuracy between groups", DIFFERENCE, better="at_most", highest=2.0
     ),
     "accuracy_gap_change": Described(
         "change of the gap in accuracy against training from scratch", DIFFERENCE, better="at_most", lowest=-1.0

@@ -65,15 +65,15 @@ def test_the_tables_for_plots_have_a_row_a_test_image_and_a_bin(report: Path) ->
 def test_two_runs_write_the_same_bytes(report: Path, tmp_path: Path) -> None:
     again = evaluate.fn(**put_inputs(tmp_path), params=PARAMS, out=tmp_path / "report")
     names = ["report.json", "metrics.json", "confusion.csv", "reliability.csv", "evidence.json"]
-    names += ["risk_coverage.csv", "threshold.json", "weak_slices.json"]
+    names += ["risk_coverage.csv", "calibration.json", "weak_slices.json"]
     assert [(again / n).read_bytes() for n in names] == [(report / n).read_bytes() for n in names]
 
 
-def test_the_threshold_is_kept_with_the_costs_that_chose_it(report: Path) -> None:
-    chosen = json.loads((report / "threshold.json").read_text())
+def test_what_was_chosen_on_the_calibration_split_is_kept_with_the_costs(report: Path) -> None:
+    chosen = json.loads((report / "calibration.json").read_text())
     costs = load_plan(PLAN).costs
     assert costs is not None
-    assert chosen == {"threshold": chosen["threshold"], "calibration_images": 40} | costs.model_dump()
+    assert (chosen["images"], chosen["costs"], chosen["conformal_alpha"]) == (40, costs.model_dump(), 0.05)
     curve = pd.read_csv(report / "risk_coverage.csv")
     kept = curve[(curve["split"] == "test") & (curve["confidence"] >= chosen["threshold"])]["coverage"].max()
     assert {f.value for f in read_findings(report) if (f.metric, f.slice) == ("coverage", "test")} == {kept}

@@ -12,7 +12,7 @@ from tasks.evaluators.selective import choose_threshold
 from tasks.findings import index_findings
 from tasks.metrics import Outcomes, outcomes_of, point
 from tasks.plan import Costs
-from tasks.predictions import join_predictions
+from tasks.predictions import calibration_outcomes, join_predictions
 
 COSTS = Costs(unit="EUR", wrong=0.6, ask=0.05, reason="for the test")
 MANIFEST = draw_manifest(test=200)
@@ -93,7 +93,7 @@ def test_always_answering_and_always_asking_can_be_chosen(right: bool, threshold
 
 
 def test_the_threshold_comes_from_the_calibration_split_and_is_judged_elsewhere() -> None:
-    chosen = choose_threshold(selective.calibration_outcomes(PREDICTIONS, MANIFEST), COSTS)
+    chosen = choose_threshold(calibration_outcomes(PREDICTIONS, MANIFEST), COSTS)
     table = join_predictions(PREDICTIONS, MANIFEST)
     for split in ("test", "mirror"):
         o = outcomes_of(table[table["split"] == split])

@@ -18,7 +18,7 @@ from tasks.findings import Finding
 from tasks.metrics import Outcomes, classes_of, outcomes_of
 from tasks.params import EvaluateParams
 from tasks.plan import Costs
-from tasks.predictions import join_predictions
+from tasks.predictions import calibration_outcomes, join_predictions
 from tasks.slices import iter_slices, iter_splits
 
 METRICS = ("conformal_coverage", "mean_set_size")
@@ -32,8 +32,7 @@ def evaluate(
     costs: Costs | None = None,
 ) -> Iterator[Finding]:
     """Coverage and mean size of the sets on each slice, and on each split for the images of each class."""
-    calibration = outcomes_of(join_predictions(predictions, manifest, ("calibration",)))
-    quantile = conformal_quantile(scores(calibration), params.conformal_alpha)
+    quantile = conformal_quantile(scores(calibration_outcomes(predictions, manifest)), params.conformal_alpha)
     table = join_predictions(predictions, manifest)
     for name, rows in iter_slices(table):
         yield from _findings(name, rows, quantile, params)

@@ -79,7 +79,10 @@ def groupings(rows: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
 
 @dataclass(frozen=True)
 class Cell:
-    """The images of one group that a rate is over: `hits` (n,), and how they cluster; the figure is offset +- share."""
+    """The images of one group that a figure is over: `hits` (n,) and how they cluster.
+
+    The figure is the share of hits, or `offset` minus it (mean confidence minus accuracy).
+    """
 
     name: str
     hits: np.ndarray
@@ -88,12 +91,12 @@ class Cell:
 
     @property
     def value(self) -> float:
-        """The share of hits, or the offset minus it; NaN without images."""
+        """The figure; NaN without images."""
         share = float(self.hits.mean()) if len(self.hits) else math.nan
         return share if self.offset is None else self.offset - share
 
     def interval(self, level: float) -> Interval:
-        """The score interval of the value."""
+        """Its score interval."""
         low, high = share_interval(self.hits, self.clusters, level)
         return Interval(low, high) if self.offset is None else Interval(self.offset - high, self.offset - low)
 
@@ -146,7 +149,10 @@ class Grouped:
         found: list[Compared] = []
         for k, label in enumerate(self.classes):
             own, called = self.outcomes.truth == k, self.outcomes.predicted == k
-            pair = [self._compare(called, self.true[:, k], own), self._compare(called, self.false[:, k], ~own)]
+            pair = [
+                self._compare(called, self.true[:, k], own, f"{label}{CROSS}"),
+                self._compare(called, self.false[:, k], ~own, f"not {label}{CROSS}"),
+            ]
             found += pair
             for metric, compared in zip(("tpr_gap", "fpr_gap"), pair, strict=True):
                 if CROSS not in self.column:
@@ -155,7 +161,8 @@ class Grouped:
 
     def calibration(self) -> Finding:
         """The gap in mean confidence minus accuracy."""
-        return self._gap("calibration_gap", ANY, [self._compare(self.outcomes.hits, self.beyond, surplus=True)], span=2)
+        compared = self._compare(self.outcomes.hits, self.beyond, surplus=True)
+        return self._gap("calibration_gap", ANY, [compared], span=2)
 
     def amplification(self, theirs: np.ndarray) -> Finding:
         """The gap in accuracy minus that of the baseline, whose `theirs` (n,) are right.
@@ -186,13 +193,18 @@ class Grouped:
         return np.concatenate([part.reshape(len(weights), -1) for part in (*means, *rates)], axis=1)
 
     def _compare(
-        self, hits: np.ndarray, resampled: np.ndarray, among: np.ndarray | None = None, surplus: bool = False
+        self,
+        hits: np.ndarray,
+        resampled: np.ndarray,
+        among: np.ndarray | None = None,
+        prefix: str = "",
+        surplus: bool = False,
     ) -> Compared:
         cells = []
         for g, name in enumerate(self.names):
             mask = (self.codes == g) if among is None else (self.codes == g) & among
             confidence = float((self.surplus + self.outcomes.hits)[mask].mean()) if surplus else None
-            cells.append(Cell(name, hits[mask], self.clusters.of(mask), confidence))
+            cells.append(Cell(prefix + name, hits[mask], self.clusters.of(mask), confidence))
         return Compared(cells, resampled, self.params.min_group)
 
     def _of_groups(self, compared: Compared) -> list[Interval]:

@@ -17,7 +17,7 @@ from tasks.findings import Finding
 from tasks.metrics import Outcomes, outcomes_of, risk_coverage
 from tasks.params import EvaluateParams
 from tasks.plan import Costs
-from tasks.predictions import join_predictions
+from tasks.predictions import calibration_outcomes, join_predictions
 from tasks.slices import iter_slices, iter_splits
 
 ON_CURVE = ("aurc", "coverage_at_risk")
@@ -50,11 +50,6 @@ def evaluate(
         yield from estimate_measures(measures, name, rows, params)
         if costs is not None and threshold is not None:
             yield from _at_threshold(name, rows, threshold, costs, params)
-
-
-def calibration_outcomes(predictions: pd.DataFrame, manifest: pd.DataFrame) -> Outcomes:
-    """The outcomes of the calibration split."""
-    return outcomes_of(join_predictions(predictions, manifest, ("calibration",)))
 
 
 def choose_threshold(outcomes: Outcomes, costs: Costs) -> float:
