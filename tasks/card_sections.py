@@ -46,18 +46,21 @@ def asking(found: Found, report: Path) -> dict[str, Any] | None:
 
 
 def prediction_sets(found: Found, report: Path) -> dict[str, Any]:
-    """Coverage of the sets on each split, class and slice against what was promised, and their size."""
+    """Coverage of the sets on each split and class against what was promised, their size, and where they fall short."""
     chosen = _json(report / "calibration.json")
     target = 1 - chosen["conformal_alpha"]
-    covered = [f for (metric, _), f in found.items() if metric == "conformal_coverage"]
+    covered = [f for (metric, _), f in found.items() if metric == "conformal_coverage" and f.is_number]
+    drawn = [f for s in JUDGED for f in covered if f.slice == s or f.slice.startswith(f"{s}/label=")]
+    short = [f"{f.slice} {_text(f)}" for f in covered if f.high < target and f not in drawn]
     rows = [
         {"split": split, **_texts(found, ("conformal_coverage", "mean_set_size"), split)}
         for split in JUDGED
         if ("conformal_coverage", split) in found
     ]
-    said = f"share of sets that hold the truth, %, with its interval; a red tick is the promised {100 * target:g} %"
-    plot = slice_intervals([f for f in covered if f.is_number], {f.slice: target for f in covered}, said)
-    return {"target": f"{100 * target:g} %", "images": chosen["images"], "rows": rows, "plot": plot}
+    plot = slice_intervals(
+        drawn, {f.slice: target for f in drawn}, "sets that hold the truth, %; a red tick is the promise"
+    )
+    return {"target": f"{100 * target:g} %", "images": chosen["images"], "rows": rows, "short": short, "plot": plot}
 
 
 def groups(found: Found) -> dict[str, Any] | None:
@@ -68,8 +71,7 @@ def groups(found: Found) -> dict[str, Any] | None:
     places = [place for metric, place in found if metric == "accuracy_gap"]
     rows = [{"columns": place.removesuffix("=*"), **_texts(found, COMPARED, place)} for place in places]
     small = {place.removesuffix("=*"): _unassessable(found, place) for place in places}
-    said = "accuracy, %, with an interval that holds for all groups of a column at once"
-    plot = slice_intervals(single, {}, said)
+    plot = slice_intervals(single, {}, "accuracy, %; intervals hold for all groups of a column at once")
     return {"plot": plot, "rows": rows, "small": [f"{name}: {which}" for name, which in small.items() if which]}
 
 
@@ -92,15 +94,15 @@ def _texts(found: Found, metrics: tuple[str, ...], place: str) -> dict[str, str]
 
 
 def _text(finding: Finding | None) -> str:
-    """`91.4 % [88.7, 93.5]`; costs and sizes as plain numbers."""
+    """`91.4 % [88.7, 93.5]`, costs and sizes as plain numbers; the interval stays on one line."""
     if finding is None or not finding.is_number:
         return "not assessable"
     figures = (finding.value, finding.low, finding.high)
     if finding.metric.startswith(("expected_cost", "saving", "mean_set_size")):
-        return "{:.3f} [{:.3f}, {:.3f}]".format(*figures)
+        return "{:.3f} [{:.3f},\u00a0{:.3f}]".format(*figures)
     sign = "+" if finding.metric == "accuracy_gap_change" else ""
     value, low, high = (f"{100 * x:{sign}.1f}" for x in figures)
-    return f"{value} % [{low}, {high}]" if not sign else f"{value} pp [{low}, {high}]"
+    return f"{value}\u00a0{'pp' if sign else '%'} [{low},\u00a0{high}]"
 
 
 def _json(path: Path) -> Any:

@@ -26,7 +26,7 @@ HEADLINE = (
 )
 MISTAKES = 18
 EXAMPLES = 4  # of each weak slice
-THUMBNAIL = 96
+THUMBNAIL, SMALL = 96, 40  # pixels
 PASSPORT = ("licence", "training_data", "intended_use", "excluded_use", "limitations", "biases", "risks")
 logger = logging.getLogger("tasks.write_card")
 
@@ -141,7 +141,7 @@ def with_examples(weak: list[dict[str, Any]], scored: pd.DataFrame, data: Path) 
     paths = scored.set_index("image_id")["path"]
     for row in weak:
         shown = row["examples"][:EXAMPLES] if row["confirmed"] else []
-        row["images"] = [{"image": thumbnail(data / paths[i], paths[i]), "path": paths[i]} for i in shown]
+        row["images"] = [{"image": thumbnail(data / paths[i], paths[i], SMALL), "path": paths[i]} for i in shown]
     return weak
 
 
@@ -149,7 +149,7 @@ def mistake(row: dict[str, Any], data: Path) -> dict[str, str]:
     """A thumbnail with what was said of it."""
     slices = [str(v) for k, v in row.items() if k.startswith("slice_") and v]
     return {
-        "image": thumbnail(data / row["path"], row["path"]),
+        "image": thumbnail(data / row["path"], row["path"], THUMBNAIL),
         "path": row["path"],
         "actual": row["label"],
         "predicted": row["predicted"],
@@ -158,10 +158,10 @@ def mistake(row: dict[str, Any], data: Path) -> dict[str, str]:
     }
 
 
-def thumbnail(file: Path, name: str) -> str:
-    """A small PNG of an image file, in base64."""
+def thumbnail(file: Path, name: str, side: int) -> str:
+    """A PNG of an image file in base64, `side` pixels at most."""
     image = decode(file, name)
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
