@@ -80,7 +80,7 @@ def weak_slices(report: Path) -> list[dict[str, Any]]:
     listed: list[dict[str, Any]] = _json(report / "weak_slices.json")
     rows = [row for row in listed if row["value"] is not None]
     for row in rows:
-        row["accuracy"] = f"{100 * row['value']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+        row["accuracy"] = f"{100 * row['value']:.1f}\u00a0% [{100 * row['low']:.1f},\u00a0{100 * row['high']:.1f}]"
         row["chance"] = "below 0.001" if row["adjusted_p"] < 0.001 else f"{row['adjusted_p']:.3f}"
     return sorted(rows, key=lambda row: not row["confirmed"])
 

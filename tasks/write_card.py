@@ -25,7 +25,7 @@ HEADLINE = (
     ("calibration error (ECE) on test", "ece", "test"),
 )
 MISTAKES = 18
-EXAMPLES = 4  # of each weak slice
+EXAMPLES = 3  # of each weak slice
 THUMBNAIL, SMALL = 96, 40  # pixels
 PASSPORT = ("licence", "training_data", "intended_use", "excluded_use", "limitations", "biases", "risks")
 logger = logging.getLogger("tasks.write_card")
