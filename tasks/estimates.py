@@ -127,6 +127,16 @@ def share_interval(hits: np.ndarray, clusters: Clusters, level: float) -> Interv
     return wilson(share * number, number, level)
 
 
+def gain_interval(gains: np.ndarray, clusters: Clusters, level: float) -> Interval:
+    """Tango's interval for the mean of `gains` (n,), each -1, 0 or 1, at the effective number as in share_interval."""
+    mean, error = clustered_mean(gains, clusters)
+    number = float(len(gains))
+    if not clusters.independent:
+        number = effective_number(number, float(np.mean(gains != 0)) - mean**2, error**2, clusters, level)
+    share = number / len(gains)
+    return tango(float((gains > 0).sum()) * share, float((gains < 0).sum()) * share, number, level)
+
+
 def clustered_mean(values: np.ndarray, clusters: Clusters) -> tuple[float, float]:
     """The mean of values (n,) and its standard error, robust to any dependence within a cluster.
 

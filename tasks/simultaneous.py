@@ -56,13 +56,39 @@ def gap_intervals(families: list[Family], level: float) -> list[Interval]:
     return [_gap(family, critical) for family in families]
 
 
+def gap_change_interval(ours: Family, theirs: Family, change: Family, level: float) -> Interval:
+    """The interval of our gap minus theirs, for two models on the same images and groups; `change` is ours - theirs.
+
+    Resampling the difference of the two gaps would not do: a gap is a maximum, which noise raises, and raises more for
+    the noisier model. All pairs of groups of all three families get intervals that hold at once. Then the change is at
+    most our largest upper end minus their largest lower one, and also at most the change in the pair that is our
+    widest, whichever of those still possible that is; likewise at least.
+    """
+    families = (ours, theirs, change)
+    critical = critical_value((d for family in families for d in _pairs(family)), level)
+    if not math.isfinite(critical):
+        return Interval(-math.inf, math.inf)
+    (our_low, our_high), (their_low, their_high), (low, high) = (_ends(family, critical) for family in families)
+    ours_widest, theirs_widest = our_high >= our_low.max(), their_high >= their_low.max()
+    return Interval(
+        max(max(0.0, our_low.max()) - their_high.max(), low[theirs_widest].min()),
+        min(our_high.max() - max(0.0, their_low.max()), high[ours_widest].max()),
+    )
+
+
 def _gap(family: Family, critical: float) -> Interval:
-    """The largest lower and the largest upper end over all ordered pairs of groups.
+    """The largest lower and the largest upper end over all ordered pairs of groups."""
+    if not math.isfinite(critical):
+        return Interval(0.0, math.inf)
+    low, high = _ends(family, critical)
+    return Interval(max(0.0, float(low.max())), float(high.max()))
+
+
+def _ends(family: Family, critical: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper ends of the difference of each ordered pair of groups, each (G * (G - 1),).
 
     A pair's score interval is made of its groups' (Newcombe 1998, method 10).
     """
-    if not math.isfinite(critical):
-        return Interval(0.0, math.inf)
     values = family.values
     difference = values[:, None] - values[None, :]  # (G, G)
     errors = np.zeros_like(difference)
@@ -74,7 +100,7 @@ def _gap(family: Family, critical: float) -> Interval:
     low = np.minimum(difference - half, difference - np.hypot(below[:, None], above[None, :]))
     high = np.maximum(difference + half, difference + np.hypot(above[:, None], below[None, :]))
     others = ~np.eye(len(values), dtype=bool)
-    return Interval(max(0.0, float(low[others].max())), float(high[others].max()))
+    return low[others], high[others]
 
 
 def _pairs(family: Family) -> Iterator[np.ndarray]:

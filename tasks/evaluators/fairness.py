@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from tasks.estimates import NO_SPREAD, make_finding, share_interval, variance
+from tasks.estimates import gain_interval, make_finding, share_interval
 from tasks.findings import Finding
 from tasks.intervals import Interval
 from tasks.metrics import (
@@ -28,8 +28,8 @@ from tasks.metrics import (
 from tasks.params import EvaluateParams
 from tasks.plan import Costs
 from tasks.predictions import join_predictions
-from tasks.resampling import Clusters, Weights, bootstrap, choose_clusters, percentiles
-from tasks.simultaneous import Family, gap_intervals, group_intervals
+from tasks.resampling import Clusters, Weights, bootstrap, choose_clusters
+from tasks.simultaneous import Family, gap_change_interval, gap_intervals, group_intervals
 from tasks.slices import EMPTY, SLICE, iter_splits
 
 METRICS = (
@@ -165,25 +165,25 @@ class Grouped:
         return self._gap("calibration_gap", ANY, [compared], span=2)
 
     def amplification(self, theirs: np.ndarray) -> Finding:
-        """The gap in accuracy minus that of the baseline, whose `theirs` (n,) are right.
-
-        The percentile interval of the paired difference; where no resample differs, what the two gaps' own leave open.
-        """
-        count = len(self.names)
+        """The gap in accuracy minus that of the baseline, whose `theirs` (n,) are right, paired by image."""
+        count, hits = len(self.names), self.outcomes.hits
         other = bootstrap(
             lambda w: group_means(theirs, self.codes, count, w), self.clusters, self.params.resamples, self.params.seed
         )
-        pair = self._compare(self.outcomes.hits, self.hit), self._compare(theirs, other)
-        if len(pair[0].fit) < 2:
-            return self._finding("accuracy_gap_change", ANY, math.nan, Interval(-1, 1), pair[0].cells, pair[0].small)
-        change = between_groups(pair[0].resampled) - between_groups(pair[1].resampled)
-        ends = percentiles(change, self.params.level)
-        if variance(change) <= NO_SPREAD:
-            ours, scratch = (gap_intervals([c.family], self.params.level)[0] for c in pair)
-            ends = Interval(max(-1.0, ours.low - scratch.high), min(1.0, ours.high - scratch.low))
-        value = float(np.subtract(*(between_groups(c.family.values) for c in pair)))
-        ends = Interval(-1, 1) if pair[0].small else ends
-        return self._finding("accuracy_gap_change", ANY, value, ends, pair[0].cells, pair[0].small)
+        ours, scratch = self._compare(hits, self.hit), self._compare(theirs, other)
+        if len(ours.fit) < 2:
+            return self._finding("accuracy_gap_change", ANY, math.nan, Interval(-1, 1), ours.cells, ours.small)
+        gains = [(hits.astype(int) - theirs)[self.codes == g] for g in ours.fit]
+        clusters = [ours.cells[g].clusters for g in ours.fit]
+        change = Family(
+            ours.family.values - scratch.family.values,
+            ours.resampled - scratch.resampled,
+            lambda level: [gain_interval(g, c, level) for g, c in zip(gains, clusters, strict=True)],
+        )
+        low, high = gap_change_interval(ours.family, scratch.family, change, self.params.level)
+        ends = Interval(-1, 1) if ours.small else Interval(max(-1.0, low), min(1.0, high))
+        value = float(between_groups(ours.family.values) - between_groups(scratch.family.values))
+        return self._finding("accuracy_gap_change", ANY, value, ends, ours.cells, ours.small)
 
     def _figures(self, weights: Weights) -> np.ndarray:
         """Accuracy, confidence beyond it, true and false positive rates of each class, for each group, side by side."""
