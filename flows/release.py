@@ -156,6 +156,7 @@ def make_verdict(about: Project, run: Path) -> None:
         predictions=predictions,
         scratch_predictions=baseline,
         manifest=manifest,
+        plan=about.plan,
         params=knobs(EvaluateParams, about),
         out=run / "report",
     )

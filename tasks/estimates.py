@@ -46,11 +46,13 @@ def estimate_rate(metric: str, name: str, hits: np.ndarray, rows: pd.DataFrame, 
     clusters = choose_clusters(rows, params.min_clusters)
     value = float(np.mean(hits))
     if clusters.independent:
-        return _finding(metric, name, value, [wilson(hits.sum(), len(hits), params.level)], clusters, "wilson", params)
+        return make_finding(
+            metric, name, value, [wilson(hits.sum(), len(hits), params.level)], clusters, "wilson", params
+        )
     values = _resampled_mean(hits, clusters, params)
-    number = effective_number(len(hits), value * (1 - value), values, clusters, params.level)
+    number = effective_number(len(hits), value * (1 - value), variance(values), clusters, params.level)
     intervals = [wilson(value * number, number, params.level), percentiles(values, params.level)]
-    return _finding(metric, name, value, intervals, clusters, f"wilson and bootstrap of {clusters.kind}", params)
+    return make_finding(metric, name, value, intervals, clusters, f"wilson and bootstrap of {clusters.kind}", params)
 
 
 def estimate_gain(metric: str, name: str, gains: np.ndarray, rows: pd.DataFrame, params: EvaluateParams) -> Finding:
@@ -59,11 +61,11 @@ def estimate_gain(metric: str, name: str, gains: np.ndarray, rows: pd.DataFrame,
     n, gained, lost = len(gains), float((gains > 0).sum()), float((gains < 0).sum())
     value = (gained - lost) / n
     if clusters.independent:
-        return _finding(metric, name, value, [tango(gained, lost, n, params.level)], clusters, "tango", params)
+        return make_finding(metric, name, value, [tango(gained, lost, n, params.level)], clusters, "tango", params)
     values = _resampled_mean(gains, clusters, params)
     share = _gain_number(gains, values, clusters, params.level) / n
     intervals = [tango(gained * share, lost * share, n * share, params.level), percentiles(values, params.level)]
-    return _finding(metric, name, value, intervals, clusters, f"tango and bootstrap of {clusters.kind}", params)
+    return make_finding(metric, name, value, intervals, clusters, f"tango and bootstrap of {clusters.kind}", params)
 
 
 def chance_of_gain(gains: np.ndarray, rows: pd.DataFrame, true_gain: float, params: EvaluateParams) -> float:
@@ -78,7 +80,7 @@ def chance_of_gain(gains: np.ndarray, rows: pd.DataFrame, true_gain: float, para
 
 def _gain_number(gains: np.ndarray, resampled: np.ndarray, clusters: Clusters, level: float) -> float:
     alone = float(np.mean(gains != 0) - np.mean(gains) ** 2)
-    return effective_number(len(gains), alone, resampled, clusters, level)
+    return effective_number(len(gains), alone, variance(resampled), clusters, level)
 
 
 def estimate_change(metric: str, name: str, changes: np.ndarray, rows: pd.DataFrame, params: EvaluateParams) -> Finding:
@@ -87,7 +89,7 @@ def estimate_change(metric: str, name: str, changes: np.ndarray, rows: pd.DataFr
     mean, error = clustered_mean(changes, clusters)
     half = error * float(t.ppf((1 + params.level) / 2, max(1, clusters.count - 1)))
     method = f"student of {clusters.kind}"
-    return _finding(metric, name, mean, [Interval(mean - half, mean + half)], clusters, method, params)
+    return make_finding(metric, name, mean, [Interval(mean - half, mean + half)], clusters, method, params)
 
 
 def chance_of_change(changes: np.ndarray, rows: pd.DataFrame, true_change: float, params: EvaluateParams) -> float:
@@ -97,6 +99,49 @@ def chance_of_change(changes: np.ndarray, rows: pd.DataFrame, true_change: float
     if error <= 0:
         return float(mean <= true_change)
     return float(t.sf((mean - true_change) / error, max(1, clusters.count - 1)))
+
+
+def estimate_sum(
+    metric: str, name: str, parts: list[tuple[float, np.ndarray]], rows: pd.DataFrame, params: EvaluateParams
+) -> Finding:
+    """The sum of factor times share over `parts` [(factor, hits (n,))]: a mean cost, a mean count.
+
+    The envelope of Student's interval on cluster sums and of the shares' own intervals put together, which also allows
+    for what the sample happens not to hold: an error among sure answers, say. The second is MOVER (Zou & Donner 2008,
+    Statistics in Medicine 27, section 2), whose independence is too careful where shares exclude each other and have
+    factors of one sign; where not, the first is the wider.
+    """
+    if len(rows) == 0:
+        return Finding(metric, name, math.nan, math.nan, math.nan, 0, 0, "none", params.level)
+    clusters = choose_clusters(rows, params.min_clusters)
+    mean, error = clustered_mean(np.sum([factor * hits for factor, hits in parts], axis=0), clusters)
+    half = error * float(t.ppf((1 + params.level) / 2, max(1, clusters.count - 1)))
+    below, above = 0.0, 0.0
+    for factor, hits in parts:
+        share, ends = float(np.mean(hits)), share_interval(hits, clusters, params.level)
+        low, high = sorted((factor * ends.low, factor * ends.high))
+        below, above = below + (factor * share - low) ** 2, above + (high - factor * share) ** 2
+    intervals = [Interval(mean - half, mean + half), Interval(mean - math.sqrt(below), mean + math.sqrt(above))]
+    return make_finding(metric, name, mean, intervals, clusters, f"student and wilson of {clusters.kind}", params)
+
+
+def share_interval(hits: np.ndarray, clusters: Clusters, level: float) -> Interval:
+    """Wilson's interval for the share of `hits` (n,) at the effective number that the clusters' own spread tells."""
+    share, error = clustered_mean(hits, clusters)
+    number = float(len(hits))
+    if not clusters.independent:
+        number = effective_number(number, share * (1 - share), error**2, clusters, level)
+    return wilson(share * number, number, level)
+
+
+def gain_interval(gains: np.ndarray, clusters: Clusters, level: float) -> Interval:
+    """Tango's interval for the mean of `gains` (n,), each -1, 0 or 1, at the effective number as in share_interval."""
+    mean, error = clustered_mean(gains, clusters)
+    number = float(len(gains))
+    if not clusters.independent:
+        number = effective_number(number, float(np.mean(gains != 0)) - mean**2, error**2, clusters, level)
+    share = number / len(gains)
+    return tango(float((gains > 0).sum()) * share, float((gains < 0).sum()) * share, number, level)
 
 
 def clustered_mean(values: np.ndarray, clusters: Clusters) -> tuple[float, float]:
@@ -128,23 +173,29 @@ def estimate_measures(
         value = point(measure.metric, outcomes)
         intervals, method = [percentiles(values, params.level)], f"bootstrap of {clusters.kind}"
         if measure.most is not None:
-            number = effective_number(measure.most(outcomes), value * (1 - value), values, clusters, params.level)
+            spread = variance(values)
+            number = effective_number(measure.most(outcomes), value * (1 - value), spread, clusters, params.level)
             intervals.append(wilson(value * number, number, params.level))
             method = f"wilson and {method}"
         if measure.inflated:
             intervals.append(pivotal(value, intervals[0]))
             method = f"percentile and pivotal {method}"
-        yield _finding(measure.name, name, value, intervals, clusters, method, params)
+        yield make_finding(measure.name, name, value, intervals, clusters, method, params)
 
 
-def effective_number(most: float, alone: float, resampled: np.ndarray, clusters: Clusters, level: float) -> float:
-    """How many independent images would vary as much as these: `alone` over the variance of `resampled`.
+def variance(resampled: np.ndarray) -> float:
+    """The variance of resampled values (B,), those that are not a number left out."""
+    return float(np.nanvar(resampled)) if np.isfinite(resampled).any() else 0.0
 
-    `alone` is the variance of one image. Never more than `most`; when no resample differs, each cluster counts once.
-    Corrected for the few degrees of freedom of a variance from few clusters (Korn & Graubard 1998); Wilson's interval
-    at this number is the one Franco, Little, Louis & Slud (2019) recommend for clustered shares.
+
+def effective_number(most: float, alone: float, spread: float, clusters: Clusters, level: float) -> float:
+    """How many independent images would vary as much as these: `alone` over `spread`.
+
+    `alone` is the variance of one image, `spread` that of the figure. Never more than `most`; when nothing varies, each
+    cluster counts once. Corrected for the few degrees of freedom of a variance from few clusters (Korn & Graubard
+    1998); Wilson's interval at this number is the one Franco, Little, Louis & Slud (2019) recommend for clustered
+    shares.
     """
-    spread = float(np.nanvar(resampled)) if np.isfinite(resampled).any() else 0.0
     number = min(most, alone / spread) if spread > NO_SPREAD else most * clusters.count / len(clusters.codes)
     tail = (1 + level) / 2
     correction = (norm.ppf(tail) / t.ppf(tail, clusters.count - 1)) ** 2 if clusters.count > 1 else 0.0
@@ -181,7 +232,7 @@ def _resampled_mean(values: np.ndarray, clusters: Clusters, params: EvaluatePara
     return bootstrap_of_kinds(statistics_of, values, clusters, params.resamples, params.seed)[:, 0]
 
 
-def _finding(
+def make_finding(
     metric: str,
     name: str,
     value: float,

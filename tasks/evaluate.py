@@ -8,6 +8,8 @@ from tasks.stage import stage
 
 
 @stage
-def evaluate(predictions: Path, scratch_predictions: Path, manifest: Path, params: EvaluateParams, out: Path) -> None:
+def evaluate(
+    predictions: Path, scratch_predictions: Path, manifest: Path, plan: Path, params: EvaluateParams, out: Path
+) -> None:
     """Write the report; EvidenceMissing when a prediction that it needs is missing or unsound."""
-    write_report(predictions, scratch_predictions, manifest, params, out)
+    write_report(predictions, scratch_predictions, manifest, plan, params, out)

@@ -140,6 +140,81 @@ def nll(outcomes: Outcomes, weights: Weights) -> np.ndarray:
     return weighted_mean(-np.log(np.clip(told, np.finfo(float).eps, 1)), weights)
 
 
+def aurc(outcomes: Outcomes, weights: Weights) -> np.ndarray:
+    """The area under the risk-coverage curve: the selective risk, averaged over the images as thresholds.
+
+    The risk at an image's confidence is the share of errors among the images at least as confident (Geifman &
+    El-Yaniv 2017, section 2; the area: Geifman, Uziel & El-Yaniv 2019). Equal confidences count as one
+    threshold, so that the order of the rows does not matter.
+    """
+    curve = risk_coverage(outcomes, weights)
+    kept = curve.weights.sum(axis=0)
+    return _ratio(np.where(curve.weights > 0, curve.weights * curve.risk, 0.0).sum(axis=0), kept)
+
+
+def coverage_at_risk(bound: float) -> Metric:
+    """The largest coverage at which the selective risk is at most `bound`; 0 where no threshold reaches it."""
+
+    def coverage(outcomes: Outcomes, weights: Weights) -> np.ndarray:
+        curve = risk_coverage(outcomes, weights)
+        largest = np.where(curve.risk <= bound + 1e-12, curve.coverage, 0.0).max(axis=0)
+        return np.where(curve.weights.sum(axis=0) > 0, largest, np.nan)
+
+    return coverage
+
+
+@dataclass(frozen=True)
+class RiskCoverage:
+    """Images by falling confidence: `weights` (n, B), and `coverage` and `risk` (n, B) with each one as threshold."""
+
+    confidence: np.ndarray  # (n,)
+    weights: np.ndarray
+    coverage: np.ndarray
+    risk: np.ndarray
+
+
+def risk_coverage(outcomes: Outcomes, weights: Weights) -> RiskCoverage:
+    """The risk-coverage curve under each row of weights; the risk is NaN where no weight is covered."""
+    confidence = outcomes.probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    ranked, drawn = confidence[order], weights.T[order]
+    last = len(order) - 1 - np.searchsorted(ranked[::-1], ranked, side="left")  # of those equally confident
+    covered = np.cumsum(drawn, axis=0)[last]
+    errors = np.cumsum(drawn * ~outcomes.hits[order][:, None], axis=0)[last]
+    return RiskCoverage(ranked, drawn, _ratio(covered, covered[-1:]), _ratio(errors, covered))
+
+
+def group_means(values: np.ndarray, groups: np.ndarray, count: int, weights: Weights) -> np.ndarray:
+    """The mean of values (n,) in each group 0..count-1, (B, count); NaN for a group without weight."""
+    return _ratio(_totals(groups, values, count, weights), _totals(groups, np.ones(len(groups)), count, weights))
+
+
+def true_positive_rates(outcomes: Outcomes, groups: np.ndarray, count: int, weights: Weights) -> np.ndarray:
+    """Of the images of class k in group g, the share predicted as k, (B, K, count); NaN for a cell without weight."""
+    cells = outcomes.truth * count + groups
+    return group_means(outcomes.hits, cells, outcomes.classes * count, weights).reshape(-1, outcomes.classes, count)
+
+
+def false_positive_rates(outcomes: Outcomes, groups: np.ndarray, count: int, weights: Weights) -> np.ndarray:
+    """Of the images of other classes in group g, the share predicted as k, (B, K, count)."""
+    size = outcomes.classes * count
+    shape = (len(weights), outcomes.classes, count)
+    ones = np.ones(len(groups))
+    false = _totals(outcomes.predicted * count + groups, ~outcomes.hits, size, weights).reshape(shape)
+    own = _totals(outcomes.truth * count + groups, ones, size, weights).reshape(shape)
+    return _ratio(false, _totals(groups, ones, count, weights)[:, None, :] - own)
+
+
+def between_groups(rates: np.ndarray) -> np.ndarray:
+    """The largest difference between two groups, the last axis: fairlearn's `difference(method="between_groups")`.
+
+    Of the true positive rates of one class it is equal opportunity's difference (Hardt, Price & Srebro 2016); the
+    larger of the true and the false positive rates' is fairlearn's `equalized_odds_difference` with
+    `agg="worst_case"`, for more than two classes the largest over each class against the rest.
+    """
+    return np.asarray(rates.max(axis=-1) - rates.min(axis=-1))
+
+
 def weighted_mean(values: np.ndarray, weights: Weights) -> np.ndarray:
     """The mean of values (n,) under each row of weights."""
     total = _totals(np.zeros(len(values), dtype=int), values, 1, weights)[:, 0]
@@ -216,4 +291,30 @@ REGISTRY = {
     "brier": Described("Brier score", NUMBER, better="at_most", highest=2.0),
     "nll": Described("negative log-likelihood", NUMBER, better="at_most", highest=math.inf),
     "accuracy_gain_over_scratch": Described("accuracy gain over training from scratch", DIFFERENCE, lowest=-1.0),
+    "aurc": Described("area under the risk-coverage curve", SHARE, better="at_most"),
+    "coverage_at_risk": Described("coverage at the stated selective risk", SHARE),
+    "coverage": Described("coverage at the chosen threshold", SHARE),
+    "selective_accuracy": Described("selective accuracy at the chosen threshold", SHARE),
+    "expected_cost": Described("expected cost of an image", NUMBER, better="at_most", highest=math.inf),
+    "saving_over_always_answer": Described(
+        "saving over always answering, an image", NUMBER, lowest=-math.inf, highest=math.inf
+    ),
+    "saving_over_always_ask": Described(
+        "saving over always asking, an image", NUMBER, lowest=-math.inf, highest=math.inf
+    ),
+    "conformal_coverage": Described("coverage of the prediction sets", SHARE),
+    "mean_set_size": Described("mean size of the prediction sets", NUMBER, better="at_most", highest=math.inf),
+    "group_accuracy": Described("group accuracy", SHARE),
+    "worst_group_accuracy": Described("accuracy of the worst group", SHARE),
+    "accuracy_gap": Described("gap in accuracy between groups", DIFFERENCE, better="at_most"),
+    "tpr_gap": Described("gap in true positive rate between groups", DIFFERENCE, better="at_most"),
+    "fpr_gap": Described("gap in false positive rate between groups", DIFFERENCE, better="at_most"),
+    "equalised_odds_difference": Described("equalised odds difference", DIFFERENCE, better="at_most"),
+    "calibration_gap": Described(
+        "gap in confidence beyond accuracy between groups", DIFFERENCE, better="at_most", highest=2.0
+    ),
+    "accuracy_gap_change": Described(
+        "change of the gap in accuracy against training from scratch", DIFFERENCE, better="at_most", lowest=-1.0
+    ),
+    "weak_slice_accuracy": Described("accuracy of the weakest slice found", SHARE),
 }

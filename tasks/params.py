@@ -272,7 +272,7 @@ class CheckDataParams(Section):
 
 
 class EvaluateParams(Section):
-    """How findings get their intervals."""
+    """How findings get their intervals, and what the evaluators' questions leave to be set."""
 
     section: ClassVar[str] = "evaluate"
     level: float = Field(gt=0.5, lt=1)  # confidence; a plan names the same
@@ -280,6 +280,12 @@ class EvaluateParams(Section):
     min_clusters: int = Field(ge=2)  # with fewer groups in a slice, units are resampled instead
     calibration_bins: int = Field(ge=2)
     seed: int
+    min_group: int = Field(default=20, ge=2)  # images; a smaller group or found slice is not assessable
+    risk_bound: float = Field(default=0.02, gt=0, lt=1)  # share of wrong answers that `coverage_at_risk` allows
+    conformal_alpha: float = Field(default=0.05, gt=0, lt=1)  # share of images whose prediction set may miss the truth
+    beam: int = Field(default=10, ge=1)  # slices that the search goes on from, and at most proposes
+    slice_bins: int = Field(default=4, ge=2)  # ranges, equally full, of brightness and the like
+    false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)  # among the weak slices that are confirmed
 
 
 METHODS = ("scratch", "probe", "full", "lp-ft", "gradual")  # what a certificate compares; tasks/recipes.py says how

@@ -96,10 +96,30 @@ class Reuse(BaseModel):
     reason: Text
 
 
+class Costs(BaseModel):
+    """What an image costs, in `unit`: a wrong answer, and asking a person instead; a right answer costs nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    unit: Text
+    wrong: Bound = Field(gt=0)
+    ask: Bound = Field(gt=0)
+    reason: Text
+
+    @model_validator(mode="after")
+    def _asking_can_pay(self) -> Self:
+        if self.ask >= self.wrong:
+            raise ValueError(
+                f"asking a person costs {self.ask:g} and a wrong answer {self.wrong:g}: asking could never pay; "
+                "correct the two, or remove the section costs"
+            )
+        return self
+
+
 class Plan(BaseModel):
     """All criteria, who answers for them, and until when. `level` is the confidence of the intervals it judges.
 
     `scaffold` marks the plan that a new project starts with: nobody has set its bounds yet, and every verdict says so.
+    Without `costs` no threshold is chosen below which a person is asked.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -110,6 +130,7 @@ class Plan(BaseModel):
     level: float = Field(gt=0.5, lt=1)
     scaffold: bool = False
     reuse: Reuse | None = None  # None: openings are counted and not limited
+    costs: Costs | None = None
     criteria: list[Criterion] = Field(min_length=1)
 
     @field_validator("criteria")
@@ -144,7 +165,7 @@ class Plan(BaseModel):
         """The sha256 of all that decides; reasons, owner, review date and the like can be mended without a new plan."""
         prose = {"version", "use_case", "owner", "review_by", "scaffold"}
         document = self.model_dump(mode="json", exclude=prose)
-        for part in [*document["criteria"], document["reuse"] or {}]:
+        for part in [*document["criteria"], document["reuse"] or {}, document["costs"] or {}]:
             part.pop("reason", None)
         return sha256_text(canonical_json(document))
 
@@ -167,7 +188,8 @@ def load_plan(path: Path) -> Plan:
         problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'the plan'}: {p['msg']}" for p in error.errors())
         raise PlanInvalid(
             f"{path}: {problems}. The keys are {', '.join(Plan.model_fields)}; "
-            f"those of a criterion are {', '.join(Criterion.model_fields)}; of reuse, {', '.join(Reuse.model_fields)}"
+            f"those of a criterion are {', '.join(Criterion.model_fields)}; of reuse, {', '.join(Reuse.model_fields)}; "
+            f"of costs, {', '.join(Costs.model_fields)}"
         ) from error
 
 

@@ -18,6 +18,7 @@ def describe_plan(plan: Plan, today: dt.date) -> list[str]:
         f"owner: {plan.owner}; to be reviewed by {plan.review_by}{overdue}",
         f"intervals at {plan.level:g}: one end errs in {plan.error:.3g} of test sets",
         f"one test set: {_reuse(plan)}",
+        f"costs: {_costs(plan)}",
         f"digest: {plan.digest}",
     ]
     lines += ["a scaffold: nobody has set its bounds yet"] if plan.scaffold else []
@@ -42,6 +43,8 @@ def _whole(old: Plan, new: Plan) -> Iterator[str]:
         yield f"level {old.level:g} -> {new.level:g}: {_compare(new.level - old.level)} for every criterion"
     if new.openings != old.openings:
         yield f"one test set: {_reuse(old)} -> {_reuse(new)}: {_compare(old.openings - new.openings)}"
+    if _costs(new) != _costs(old):
+        yield f"costs: {_costs(old)} -> {_costs(new)}: {NEITHER}"
 
 
 def _changed(old: Criterion, new: Criterion) -> Iterator[str]:
@@ -67,6 +70,12 @@ def _reuse(plan: Plan) -> str:
     if plan.reuse is None:
         return "opened as often as one likes"
     return f"opened at most {plan.openings} times ({plan.reuse.method}, {plan.reuse.alpha:g})"
+
+
+def _costs(plan: Plan) -> str:
+    if plan.costs is None:
+        return "not stated"
+    return f"{plan.costs.wrong:g} {plan.costs.unit} a wrong answer, {plan.costs.ask:g} {plan.costs.unit} a question"
 
 
 def _compare(growth: float) -> str:

@@ -39,8 +39,8 @@ def draw(width: float, height: float, paint: Callable[[Axes], None]) -> str:
     return text[text.index("<svg") :]
 
 
-def slice_intervals(findings: Sequence[Finding], bounds: dict[str, float]) -> str:
-    """A row a slice: the value, its interval, its n; a tick where the plan has a bound for the slice."""
+def slice_intervals(findings: Sequence[Finding], bounds: dict[str, float], said: str) -> str:
+    """A row a slice: the value, its interval, its n; a tick where there is a bound; `said` is below the axis."""
 
     def paint(axes: Axes) -> None:
         rows = list(reversed(findings))
@@ -52,7 +52,7 @@ def slice_intervals(findings: Sequence[Finding], bounds: dict[str, float]) -> st
             if bound is not None:
                 axes.plot([100 * bound] * 2, [place - 0.4, place + 0.4], color=BAD, linewidth=1.5)
         axes.set_yticks(range(len(rows)), [f"{f.slice} (n = {f.n})" for f in rows])
-        axes.set_xlabel("accuracy, %, with its interval; a red tick is the plan's bound")
+        axes.set_xlabel(said)
         axes.set_xlim(left=min([0.0, *(100 * f.low for f in rows)]), right=101)
         axes.grid(axis="x", color="#e3e8ed")
         axes.set_axisbelow(True)
@@ -94,6 +94,33 @@ def reliability_diagram(table: pd.DataFrame) -> str:
         axes.legend(frameon=False, loc="upper left", markerscale=0.5)
 
     return draw(4.6, 4.4, paint)
+
+
+def risk_coverage_curve(table: pd.DataFrame, points: Sequence[tuple[str, Finding, Finding]]) -> str:
+    """Selective risk by coverage (columns split, coverage, risk), and where the chosen threshold lies on each split.
+
+    `points` are (split, coverage, selective accuracy), both drawn with their intervals.
+    """
+
+    def paint(axes: Axes) -> None:
+        for split, colour in (("test", INK), ("mirror", OTHER)):
+            part = table[table["split"] == split]
+            axes.plot(100 * part["coverage"], 100 * part["risk"], color=colour, linewidth=1.2, alpha=0.8, label=split)
+        for split, coverage, accuracy in points:
+            if coverage.is_number and accuracy.is_number:
+                colour = INK if split == "test" else OTHER
+                x, y = 100 * coverage.value, 100 * (1 - accuracy.value)
+                axes.plot([100 * coverage.low, 100 * coverage.high], [y, y], color=colour, linewidth=3, alpha=0.4)
+                ends = [100 * (1 - accuracy.high), 100 * (1 - accuracy.low)]
+                axes.plot([x, x], ends, color=colour, linewidth=3, alpha=0.4)
+                axes.plot(x, y, "o", color=colour, markersize=7, label=f"chosen threshold, {split}")
+        axes.set(xlim=(0, 101), xlabel="coverage: answered by the model, %", ylabel="selective risk: answers wrong, %")
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False, loc="upper left", fontsize=8)
+        axes.grid(color="#e3e8ed")
+        axes.set_axisbelow(True)
+
+    return draw(8, 3.2, paint)
 
 
 def training_curves(model: pd.DataFrame, scratch: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import EvidenceMissing
-from tasks.metrics import PROBABILITY, classes_of
+from tasks.metrics import PROBABILITY, Outcomes, classes_of, outcomes_of
 from tasks.slices import JUDGED, SLICE
 
 AS_TAKEN = "as taken"
@@ -29,8 +29,11 @@ def read_table(path: Path) -> pd.DataFrame:
         raise EvidenceMissing(f"cannot read {files[0]}: {error}; run the stage that writes it again") from error
 
 
-def join_predictions(predictions: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    """The rows of test and mirror in the manifest's order, each with its prediction and probabilities."""
+def join_predictions(
+    predictions: pd.DataFrame, manifest: pd.DataFrame, splits: tuple[str, ...] = JUDGED
+) -> pd.DataFrame:
+    """The rows of test and mirror, or of other splits, in the manifest's order, each with its prediction and
+    probabilities."""
     _require("the predictions", predictions, ["image_id", "predicted", "model"])
     _require("the manifest", manifest, ["image_id", "label", "split", "group", "unit"])
     if "condition" in predictions:
@@ -41,15 +44,20 @@ def join_predictions(predictions: pd.DataFrame, manifest: pd.DataFrame) -> pd.Da
         "predicted but not in the manifest",
         predictions["image_id"][~predictions["image_id"].isin(manifest["image_id"])],
     )
-    judged = manifest[manifest["split"].isin(JUDGED)]
+    judged = manifest[manifest["split"].isin(splits)]
     if judged.empty:
-        raise EvidenceMissing("the manifest has no image in test or mirror; check the split stage's parameters")
+        raise EvidenceMissing(f"the manifest has no image in {' or '.join(splits)}; check the split stage's parameters")
     _refuse("without a prediction", judged["image_id"][~judged["image_id"].isin(predictions["image_id"])])
     columns = ["image_id", "label", "split", "group", "unit", *(c for c in judged if c.startswith(SLICE))]
     kept = ["image_id", "predicted", "model", *(PROBABILITY + c for c in classes_of(predictions))]
     table = judged[columns].merge(predictions[kept], on="image_id", how="left", validate="one_to_one")
     _check_values(table)
     return table
+
+
+def calibration_outcomes(predictions: pd.DataFrame, manifest: pd.DataFrame) -> Outcomes:
+    """The outcomes of the calibration split, on which thresholds and quantiles are chosen and nothing is judged."""
+    return outcomes_of(join_predictions(predictions, manifest, ("calibration",)))
 
 
 def model_of(table: pd.DataFrame) -> str:

@@ -71,7 +71,8 @@ def recompute(bundled: Path, bundle: dict[str, Any], out: Path) -> None:
     """Make report and verdict from the artifacts in the folder `bundled` (laid out as in MLflow), into `out`."""
     files = {key: bundled / artifact for key, artifact in NEEDED.items()}
     params = EvaluateParams.model_validate(bundle["params"][EvaluateParams.section])
-    write_report(files["predictions"], files["scratch_predictions"], files["manifest"], params, out)
+    predictions, scratch = files["predictions"], files["scratch_predictions"]
+    write_report(predictions, scratch, files["manifest"], files["plan"], params, out)
     write_verdict(judge_folder(out, files["plan"], bundle["not_applicable"]), out / VERDICT)
 
 

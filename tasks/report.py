@@ -1,7 +1,9 @@
 """The report on a model, from tables alone: what the stage evaluate writes, and what a replay writes again.
 
-Writes report.json (the findings), metrics.json (point values of each split, for `dvc metrics`), confusion.csv and
-reliability.csv (for `dvc plots`), and evidence.json (digests of what was measured).
+Writes report.json (the findings), weak_slices.json (what the search for them proposed), calibration.json (what was
+chosen on the calibration split: below which confidence a person is asked, and how large prediction sets are),
+metrics.json (point values of each split, for `dvc metrics`), confusion.csv, reliability.csv and risk_coverage.csv (for
+plots), and evidence.json (digests of what was measured).
 """
 
 import json
@@ -12,36 +14,50 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.digests import digest_of
-from tasks.evaluators import Evaluator, accuracy, calibration, transfer
+from tasks.evaluators import Evaluator, accuracy, calibration, conformal, fairness, selective, transfer, weak_slices
 from tasks.evaluators.calibration import reliability
-from tasks.findings import EVIDENCE, REPORT, Finding, write_findings
+from tasks.findings import EVIDENCE, REPORT, Finding, without_nan, write_findings
 from tasks.params import EvaluateParams
-from tasks.predictions import join_predictions, model_of, read_table
+from tasks.plan import Costs, load_plan
+from tasks.predictions import calibration_outcomes, join_predictions, model_of, read_table
 from tasks.slices import JUDGED
 
-EVALUATORS: dict[str, Evaluator] = {"accuracy": accuracy, "calibration": calibration, "transfer": transfer}
+EVALUATORS: dict[str, Evaluator] = {
+    "accuracy": accuracy,
+    "calibration": calibration,
+    "transfer": transfer,
+    "selective": selective,
+    "conformal": conformal,
+    "fairness": fairness,
+    "weak_slices": weak_slices,
+}
 logger = logging.getLogger("tasks.report")
 
 
 def write_report(
-    predictions: Path, scratch_predictions: Path, manifest: Path, params: EvaluateParams, out: Path
+    predictions: Path, scratch_predictions: Path, manifest: Path, plan: Path, params: EvaluateParams, out: Path
 ) -> None:
     """Write the report into the folder `out`; EvidenceMissing when a prediction that it needs is missing or unsound.
 
-    Each table is given as its parquet file or as the folder that holds it alone.
+    Each table is given as its parquet file or as the folder that holds it alone. Of the plan only the costs are read:
+    what is measured does not depend on the bounds.
     """
     ours, theirs, images = read_table(predictions), read_table(scratch_predictions), read_table(manifest)
+    costs = load_plan(plan).costs
     table = join_predictions(ours, images)
     logger.info("evaluating %d images of %s", len(table), " and ".join(table["split"].unique()))
     findings: list[Finding] = []
     for name, evaluator in EVALUATORS.items():
-        found = list(evaluator.evaluate(ours, images, params, theirs))
+        found = list(evaluator.evaluate(ours, images, params, theirs, costs))
         logger.info("%s: %d findings", name, len(found))
         findings += found
     write_findings(findings, out / REPORT)
     _write_json(_overall(findings), out / "metrics.json")
     _confusion(table).to_csv(out / "confusion.csv", index=False)
     reliability(table, params.calibration_bins).to_csv(out / "reliability.csv", index=False)
+    selective.curves(table).to_csv(out / "risk_coverage.csv", index=False)
+    _write_json(without_nan(_chosen(ours, images, costs, params.conformal_alpha)), out / "calibration.json")
+    _write_json(without_nan(weak_slices.table(ours, images, params)), out / "weak_slices.json")
     digests = {"predictions": predictions, "scratch_predictions": scratch_predictions, "manifest": manifest}
     evidence = {"model": model_of(table), "scratch_model": model_of(join_predictions(theirs, images))}
     _write_json(evidence | {name: _digest(path) for name, path in digests.items()}, out / EVIDENCE)
@@ -54,6 +70,18 @@ def _overall(findings: list[Finding]) -> dict[str, dict[str, float | None]]:
             value = finding.value if math.isfinite(finding.value) else None
             splits.setdefault(finding.slice, {})[finding.metric] = value
     return splits
+
+
+def _chosen(predictions: pd.DataFrame, manifest: pd.DataFrame, costs: Costs | None, alpha: float) -> dict[str, object]:
+    """The threshold (None: no answer is sure enough, or there are no costs) and the quantile (None: every class)."""
+    outcomes = calibration_outcomes(predictions, manifest)
+    return {
+        "images": len(outcomes.truth),
+        "costs": None if costs is None else costs.model_dump(),
+        "threshold": None if costs is None else selective.choose_threshold(outcomes, costs),
+        "conformal_alpha": alpha,
+        "conformal_quantile": conformal.conformal_quantile(conformal.scores(outcomes), alpha),
+    }
 
 
 def _confusion(table: pd.DataFrame) -> pd.DataFrame:

@@ -37,6 +37,11 @@ class Clusters:
         """Whether each image stands alone."""
         return self.count == len(self.codes)
 
+    def of(self, chosen: np.ndarray) -> "Clusters":
+        """The clusters of some of the images, `chosen` (n,) being a mask."""
+        codes, names = pd.factorize(self.codes[chosen])
+        return Clusters(codes, len(names), self.kind)
+
 
 def choose_clusters(rows: pd.DataFrame, least: int) -> Clusters:
     """Draw the column `group` when the rows hold at least `least` of them, else the column `unit`.

@@ -6,6 +6,7 @@ import pandas as pd
 
 JUDGED = ("test", "mirror")  # the splits that evaluation reports
 SLICE = "slice_"  # begins the manifest's slice columns
+PROPERTIES = ("width", "height", "brightness", "contrast", "sharpness")  # of an image, as the data check measures them
 EMPTY = "(empty)"  # stands for an empty value
 
 

@@ -16,11 +16,11 @@ from tasks.errors import BadInput
 from tasks.mirror import mirrored
 from tasks.params import SplitParams
 from tasks.project import Mirror, Project, load_project
+from tasks.slices import PROPERTIES, SLICE
 from tasks.stage import project_keys, stage
 
 SPLITS = ("train", "validation", "calibration", "test")
 MIRROR = "mirror"
-SLICE = "slice_"
 OPTIONAL = ("captured_at", "source", "licence", "consent")
 logger = logging.getLogger("tasks.split")
 
@@ -48,7 +48,7 @@ def make_manifest(images: pd.DataFrame, project: Project, params: SplitParams) -
     manifest["group"] = images[project.group] if project.group else images["path"]
     manifest["unit"] = images[project.unit] if project.unit else images["path"]
     manifest["split"] = _assign(images, manifest, project, params)
-    for column in ("sha256", "width", "height"):
+    for column in ("sha256", *PROPERTIES):
         manifest[column] = images[column]
     for column in OPTIONAL:
         manifest[column] = images[column].fillna("").astype(str) if column in images else ""

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from tasks.card_sections import asking, groups, prediction_sets, weak_slices
 from tasks.findings import Finding, read_findings
 from tasks.images import decode
 from tasks.plots import confusion_matrix, reliability_diagram, slice_intervals, training_curves
@@ -24,7 +25,8 @@ HEADLINE = (
     ("calibration error (ECE) on test", "ece", "test"),
 )
 MISTAKES = 18
-THUMBNAIL = 96
+EXAMPLES = 3  # of each weak slice
+THUMBNAIL, SMALL = 96, 40  # pixels
 PASSPORT = ("licence", "training_data", "intended_use", "excluded_use", "limitations", "biases", "risks")
 logger = logging.getLogger("tasks.write_card")
 
@@ -58,12 +60,20 @@ def write_card(
         "headline": [headline(title, by_key.get((metric, part))) for title, metric, part in HEADLINE],
         "unknown": unknown(judged, passport),
         "plots": {
-            "slices": slice_intervals([f for f in findings if f.metric == "accuracy"], accuracy_bounds(judged)),
+            "slices": slice_intervals(
+                [f for f in findings if f.metric == "accuracy"],
+                accuracy_bounds(judged),
+                "accuracy, %, with its interval; a red tick is the plan's bound",
+            ),
             "confusion": confusion_matrix(test["label"], test["predicted"], facts["classes"]),
             "reliability": reliability_diagram(pd.read_csv(report / "reliability.csv")),
             "curves": training_curves(*curves),
         },
         "level": f"{100 * findings[0].level:g} % confidence",
+        "asking": asking(by_key, report),
+        "sets": prediction_sets(by_key, report),
+        "groups": groups(by_key),
+        "weak": with_examples(weak_slices(report), scored, data),
         "transfer": transfer_rows(findings, by_key),
         "mistakes": [mistake(row, data) for row in worst(scored, facts["classes"])],
         "training": training_rows(facts, curves),
@@ -126,21 +136,35 @@ def worst(scored: pd.DataFrame, classes: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
+def with_examples(weak: list[dict[str, Any]], scored: pd.DataFrame, data: Path) -> list[dict[str, Any]]:
+    """The weak slices, the confirmed ones with thumbnails of some wrong answers."""
+    paths = scored.set_index("image_id")["path"]
+    for row in weak:
+        shown = row["examples"][:EXAMPLES] if row["confirmed"] else []
+        row["images"] = [{"image": thumbnail(data / paths[i], paths[i], SMALL), "path": paths[i]} for i in shown]
+    return weak
+
+
 def mistake(row: dict[str, Any], data: Path) -> dict[str, str]:
     """A thumbnail with what was said of it."""
-    image = decode(data / row["path"], row["path"])
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
     slices = [str(v) for k, v in row.items() if k.startswith("slice_") and v]
     return {
-        "image": base64.b64encode(buffer.getvalue()).decode(),
+        "image": thumbnail(data / row["path"], row["path"], THUMBNAIL),
         "path": row["path"],
         "actual": row["label"],
         "predicted": row["predicted"],
         "confidence": f"{100 * row['confidence']:.0f} %",
         "where": ", ".join([row["split"], *slices]),
     }
+
+
+def thumbnail(file: Path, name: str, side: int) -> str:
+    """A PNG of an image file in base64, `side` pixels at most."""
+    image = decode(file, name)
+    image.thumbnail((side, side))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def training_rows(facts: dict[str, Any], curves: list[pd.DataFrame]) -> list[tuple[str, str]]:

@@ -10,12 +10,13 @@ PARAMS = EvaluateParams(level=0.95, resamples=300, min_clusters=10, calibration_
 
 
 def draw_manifest(test: int = 60, scans: int = 12) -> pd.DataFrame:
-    """`test` test images that stand alone, and `scans` scans of the mirror, each under three conditions."""
+    """`test` test images that stand alone, `scans` scans of the mirror under three conditions each, 40 to calibrate."""
     rows = [("train", f"train/{i}", i, "as scanned") for i in range(6)]
     rows += [("validation", f"validation/{i}", i, "as scanned") for i in range(6)]
     rows += [("test", f"test/{i}", i, "as scanned") for i in range(test)]
     conditions = ("faded", "noise", "white on dark")
     rows += [("mirror", f"mirror/{i} {condition}", i, condition) for i in range(scans) for condition in conditions]
+    rows += [("calibration", f"calibration/{i}", i, "as scanned") for i in range(40)]
     table = pd.DataFrame(rows, columns=["split", "image_id", "number", "slice_condition"])
     table["label"] = [CLASSES[n % len(CLASSES)] for n in table["number"]]
     table["group"] = [f"{split} {n % 4}" for split, n in zip(table["split"], table["number"], strict=True)]

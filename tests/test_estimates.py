@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tasks import metrics
-from tasks.estimates import Measure, estimate_gain, estimate_measures, estimate_rate
+from tasks.estimates import Measure, estimate_change, estimate_gain, estimate_measures, estimate_rate, estimate_sum
 from tasks.evaluators.accuracy import even_number, even_number_of_pairs
 from tasks.intervals import tango, wilson
 from tasks.params import EvaluateParams
@@ -67,6 +67,37 @@ def test_a_slice_without_images_is_reported_as_not_a_number() -> None:
     finding = estimate_rate("recall", "test/label=a", np.zeros(0, bool), images(0, 1), PARAMS)
     assert math.isnan(finding.value)
     assert finding.n == 0
+
+
+def test_a_sum_of_shares_is_the_mean_of_what_they_count() -> None:
+    one, other = np.arange(200) < 30, np.arange(200) >= 180
+    finding = estimate_sum("expected_cost", "test", [(0.6, one), (0.05, other)], images(200, 1), PARAMS)
+    assert finding.value == pytest.approx((0.6 * 30 + 0.05 * 20) / 200)
+    assert finding.low < finding.value < finding.high
+
+
+def test_a_cost_that_the_sample_never_paid_is_no_certainty_of_none() -> None:
+    never = np.zeros(100, bool)
+    finding = estimate_sum("expected_cost", "test", [(0.6, never)], images(100, 1), PARAMS)
+    assert (finding.low, finding.value) == (0, 0)
+    assert finding.high == pytest.approx(0.6 * wilson(0, 100, 0.95).high)
+
+
+@pytest.mark.parametrize("factors", [(12.0, 1.0), (11.0, -1.0)])
+def test_sums_of_shares_miss_the_truth_about_as_often_as_they_say(factors: tuple[float, float]) -> None:
+    """Student's interval alone misses rare and dear errors: half of these samples of 150 hold at most one."""
+    random, rows, sets = np.random.default_rng(6), images(150, 1), 400
+    truth = 0.01 * factors[0] + 0.15 * factors[1]
+    missed = alone = 0
+    for _ in range(sets):
+        luck = random.uniform(size=150)
+        parts = [(factors[0], luck < 0.01), (factors[1], luck > 0.85)]
+        finding = estimate_sum("expected_cost", "test", parts, rows, PARAMS)
+        student = estimate_change("c", "test", sum(f * hits for f, hits in parts), rows, PARAMS)
+        missed += not finding.low <= truth <= finding.high
+        alone += not student.low <= truth <= student.high
+    allowed = 0.05 + 3 * math.sqrt(0.05 * 0.95 / sets)
+    assert missed / sets <= allowed < alone / sets
 
 
 def classified(counts: dict[str, int]) -> pd.DataFrame:

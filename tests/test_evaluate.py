@@ -14,7 +14,8 @@ from tasks.metrics import REGISTRY
 from tasks.plan import load_plan
 from tasks.report import EVALUATORS
 
-MANIFEST = draw_manifest()
+MANIFEST = draw_manifest().assign(slice_stroke=lambda table: ["bold", "thin"] * (len(table) // 2))
+PLAN = Path("governance/plan.yaml")
 
 
 def put_inputs(folder: Path, predictions: pd.DataFrame | None = None) -> dict[str, Path]:
@@ -26,7 +27,7 @@ def put_inputs(folder: Path, predictions: pd.DataFrame | None = None) -> dict[st
     for name, table in tables.items():
         (folder / name).mkdir(parents=True)
         table.to_parquet(folder / name / f"{name.removeprefix('scratch_')}.parquet", index=False)
-    return {name: folder / name for name in tables}
+    return {"plan": PLAN, **{name: folder / name for name in tables}}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_every_evaluator_reports_what_it_announces_and_a_plan_may_name_it(report
 
 def test_every_criterion_of_the_committed_plan_finds_its_evidence(report: Path) -> None:
     places = {(f.metric, f.slice) for f in read_findings(report)}
-    for c in load_plan(Path("governance/plan.yaml")).criteria:
+    for c in load_plan(PLAN).criteria:
         start = c.everywhere or c.slice
         assert any(m == c.metric and p.startswith(start) for m, p in places), c.name
 
@@ -65,7 +66,24 @@ def test_the_tables_for_plots_have_a_row_a_test_image_and_a_bin(report: Path) ->
 def test_two_runs_write_the_same_bytes(report: Path, tmp_path: Path) -> None:
     again = evaluate.fn(**put_inputs(tmp_path), params=PARAMS, out=tmp_path / "report")
     names = ["report.json", "metrics.json", "confusion.csv", "reliability.csv", "evidence.json"]
+    names += ["risk_coverage.csv", "calibration.json", "weak_slices.json"]
     assert [(again / n).read_bytes() for n in names] == [(report / n).read_bytes() for n in names]
+
+
+def test_what_was_chosen_on_the_calibration_split_is_kept_with_the_costs(report: Path) -> None:
+    chosen = json.loads((report / "calibration.json").read_text())
+    costs = load_plan(PLAN).costs
+    assert costs is not None
+    assert (chosen["images"], chosen["costs"], chosen["conformal_alpha"]) == (40, costs.model_dump(), 0.05)
+    curve = pd.read_csv(report / "risk_coverage.csv")
+    kept = curve[(curve["split"] == "test") & (curve["confidence"] >= chosen["threshold"])]["coverage"].max()
+    assert {f.value for f in read_findings(report) if (f.metric, f.slice) == ("coverage", "test")} == {kept}
+
+
+def test_the_weak_slices_lie_beside_the_report(report: Path) -> None:
+    listed = json.loads((report / "weak_slices.json").read_text())
+    assert {row["split"] for row in listed} <= {"test", "mirror"}
+    assert all({"name", "n", "value", "low", "high", "p", "confirmed", "examples"} < set(row) for row in listed)
 
 
 def test_a_missing_prediction_leaves_no_report(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest.to_parquet(folder / "manifest.parquet")
     (folder / "plan.yaml").write_text(PLAN)
     tables = {"predictions": "ours", "scratch_predictions": "theirs", "manifest": "manifest"}
-    evaluate.fn(**{k: folder / f"{v}.parquet" for k, v in tables.items()}, params=PARAMS, out=folder / "report")
+    inputs = {"plan": folder / "plan.yaml", **{k: folder / f"{v}.parquet" for k, v in tables.items()}}
+    evaluate.fn(**inputs, params=PARAMS, out=folder / "report")
     return folder
 
 

@@ -87,6 +87,9 @@ def test_a_doubtful_criterion_is_refused_by_its_key(tmp_path: Path, change: dict
         ("nll", "at_most", -0.1, "nll goes from 0 to inf"),
         ("accuracy_gain_over_scratch", "at_least", -1, "at_least -1 is met by any model"),
         ("accuracy_gain_over_scratch", "at_least", 5, "accuracy_gain_over_scratch goes from -1 to 1"),
+        ("accuracy_gap", "at_least", 0.1, "a bound on accuracy_gap is an at_most"),
+        ("accuracy_gap_change", "at_most", 1, "at_most 1 is met by any model"),
+        ("conformal_coverage", "at_least", 90, "conformal_coverage goes from 0 to 1"),
     ],
 )
 def test_a_bound_that_no_model_or_every_model_meets_is_refused(
@@ -103,6 +106,9 @@ def test_a_bound_that_no_model_or_every_model_meets_is_refused(
         ("ece", {"at_most": 0}),
         ("nll", {"at_most": 40}),
         ("accuracy_gain_over_scratch", {"at_least": -0.02}),
+        ("saving_over_always_ask", {"at_least": 0}),
+        ("expected_cost", {"at_most": 12}),
+        ("accuracy_gap_change", {"at_most": 0}),
     ],
 )
 def test_a_strict_or_negative_bound_is_a_bound(tmp_path: Path, metric: str, demand: dict[str, float]) -> None:
@@ -132,6 +138,31 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "plan.yaml").write_text(text)
     with pytest.raises(PlanInvalid, match=r"plan\.yaml"):
         load_plan(tmp_path / "plan.yaml")
+
+
+COSTS = {"unit": "EUR", "wrong": 0.6, "ask": 0.05, "reason": "a minute against five seconds"}
+
+
+def test_costs_are_read_and_may_be_left_out(tmp_path: Path) -> None:
+    costs = load(tmp_path, {"costs": COSTS}, CRITERION).costs
+    assert costs is not None
+    assert (costs.unit, costs.wrong, costs.ask) == ("EUR", 0.6, 0.05)
+    assert load(tmp_path, {}, CRITERION).costs is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ask": 0.0}, r"costs\.ask: Input should be greater than 0"),
+        ({"wrong": float("inf")}, r"costs\.wrong: .*finite"),
+        ({"wrong": 0.05, "ask": 0.6}, "asking a person costs 0.6 and a wrong answer 0.05: asking could never pay"),
+        ({"reason": " "}, r"costs\.reason"),
+        ({"right": 0.0}, r"costs\.right: Extra inputs.*of costs, unit, wrong, ask, reason"),
+    ],
+)
+def test_doubtful_costs_are_refused_by_their_key(tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(PlanInvalid, match=message):
+        load(tmp_path, {"costs": COSTS | change}, CRITERION)
 
 
 def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:

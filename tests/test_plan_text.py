@@ -48,6 +48,11 @@ ECE = {"metric": "ece", "at_least": None, "at_most": 0.05}
             plan(reuse={"method": "alpha-spending", "alpha": 0.1, "reason": "r"}),
             "one test set: opened as often as one likes -> opened at most 4 times (alpha-spending, 0.1): stricter",
         ),
+        (
+            plan(),
+            plan(costs={"unit": "EUR", "wrong": 0.5, "ask": 0.1, "reason": "r"}),
+            "costs: not stated -> 0.5 EUR a wrong answer, 0.1 EUR a question: neither stricter nor looser",
+        ),
     ],
 )
 def test_a_change_says_which_way_it_goes(old: Plan, new: Plan, said: str) -> None:

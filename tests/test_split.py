@@ -24,6 +24,9 @@ def images(count: int = 600, groups: int = 60) -> pd.DataFrame:
             "sha256": [f"{i:064x}" for i in range(count)],
             "width": 64,
             "height": 64,
+            "brightness": random.uniform(50, 200, count),
+            "contrast": 60.0,
+            "sharpness": 500.0,
         }
     )
 

@@ -1,10 +1,10 @@
 """Evaluators: one question a module, all with one interface.
 
-    evaluate(predictions, manifest, params, baseline) -> Iterator[Finding]
+    evaluate(predictions, manifest, params, baseline, costs) -> Iterator[Finding]
 
 `predictions` and `baseline` are tables as the stage predict writes them, the baseline's from the network trained from
-scratch; `manifest` is the split stage's. An evaluator yields what it can measure and nothing else: what it leaves out,
-the gate misses by name.
+scratch; `manifest` is the split stage's, `costs` the plan's. An evaluator yields what it can measure and nothing else:
+what it leaves out, the gate misses by name.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ import pandas as pd
 
 from tasks.findings import Finding
 from tasks.params import EvaluateParams
+from tasks.plan import Costs
 
 
 class Evaluator(Protocol):
@@ -30,6 +31,7 @@ class Evaluator(Protocol):
         manifest: pd.DataFrame,
         params: EvaluateParams,
         baseline: pd.DataFrame | None = None,
+        costs: Costs | None = None,
     ) -> Iterator[Finding]:
         """The findings that answer the module's question."""
         ...

@@ -10,12 +10,17 @@ from tasks.estimates import Measure, estimate_measures, estimate_rate
 from tasks.findings import Finding
 from tasks.metrics import Outcomes, classes_of
 from tasks.params import EvaluateParams
+from tasks.plan import Costs
 from tasks.predictions import join_predictions
 from tasks.slices import iter_slices, iter_splits
 
 
 def evaluate(
-    predictions: pd.DataFrame, manifest: pd.DataFrame, params: EvaluateParams, baseline: pd.DataFrame | None = None
+    predictions: pd.DataFrame,
+    manifest: pd.DataFrame,
+    params: EvaluateParams,
+    baseline: pd.DataFrame | None = None,
+    costs: Costs | None = None,
 ) -> Iterator[Finding]:
     """Accuracy and the averages over classes on each slice; recall and precision of each class on each split.
 

@@ -10,6 +10,7 @@ from tasks.estimates import Measure, estimate_measures
 from tasks.findings import Finding
 from tasks.metrics import bin_of, outcomes_of
 from tasks.params import EvaluateParams
+from tasks.plan import Costs
 from tasks.predictions import join_predictions
 from tasks.slices import iter_slices, iter_splits
 
@@ -17,7 +18,11 @@ METRICS = ("ece", "brier", "nll")
 
 
 def evaluate(
-    predictions: pd.DataFrame, manifest: pd.DataFrame, params: EvaluateParams, baseline: pd.DataFrame | None = None
+    predictions: pd.DataFrame,
+    manifest: pd.DataFrame,
+    params: EvaluateParams,
+    baseline: pd.DataFrame | None = None,
+    costs: Costs | None = None,
 ) -> Iterator[Finding]:
     """Three findings a slice."""
     measures = (

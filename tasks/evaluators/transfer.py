@@ -8,6 +8,7 @@ from tasks.errors import EvidenceMissing
 from tasks.estimates import estimate_gain
 from tasks.findings import Finding
 from tasks.params import EvaluateParams
+from tasks.plan import Costs
 from tasks.predictions import join_predictions, model_of
 from tasks.slices import iter_slices
 
@@ -16,7 +17,11 @@ METRICS = (GAIN,)
 
 
 def evaluate(
-    predictions: pd.DataFrame, manifest: pd.DataFrame, params: EvaluateParams, baseline: pd.DataFrame | None = None
+    predictions: pd.DataFrame,
+    manifest: pd.DataFrame,
+    params: EvaluateParams,
+    baseline: pd.DataFrame | None = None,
+    costs: Costs | None = None,
 ) -> Iterator[Finding]:
     """The paired difference in accuracy on test, on the mirror and on each of the mirror's slices; without a baseline,
     nothing."""

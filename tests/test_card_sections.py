@@ -1,0 +1,75 @@
+"""The card's sections say what the findings say, and say so when there is nothing to say."""
+
+import json
+from pathlib import Path
+
+import pytest
+from drawn_predictions import PARAMS, draw_manifest, draw_predictions
+
+from tasks.card_sections import Found, asking, groups, prediction_sets, weak_slices
+from tasks.evaluate import evaluate
+from tasks.findings import index_findings, read_findings
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    manifest = draw_manifest(test=200, scans=80)
+    weak = manifest["image_id"].str.contains("noise")
+    ours, poor = draw_predictions(manifest, 3, seed=1), draw_predictions(manifest, 0, seed=1)
+    ours = ours.where(~ours["image_id"].isin(manifest["image_id"][weak]), poor)
+    tables = {"predictions": ours, "scratch_predictions": draw_predictions(manifest, 1, seed=2), "manifest": manifest}
+    for name, table in tables.items():
+        table.to_parquet(folder / f"{name}.parquet", index=False)
+    inputs = {name: folder / f"{name}.parquet" for name in tables}
+    return evaluate.fn(**inputs, plan=Path("governance/plan.yaml"), params=PARAMS, out=folder / "report")
+
+
+@pytest.fixture(scope="module")
+def found(report: Path) -> Found:
+    return index_findings(read_findings(report))
+
+
+def test_asking_repeats_the_findings_at_the_threshold(found: Found, report: Path) -> None:
+    said = asking(found, report)
+    assert said is not None
+    coverage = found["coverage", "mirror"]
+    assert said["answers"].startswith("from a confidence of ")
+    assert said["rows"][1]["coverage"].startswith(f"{100 * coverage.value:.1f}\u00a0% [{100 * coverage.low:.1f},")
+    assert said["plot"].startswith("<svg")
+
+
+@pytest.mark.parametrize(("threshold", "answers"), [(None, "never"), (0.0, "always")])
+def test_always_and_never_answering_are_said_as_such(
+    found: Found, report: Path, tmp_path: Path, threshold: float | None, answers: str
+) -> None:
+    chosen = json.loads((report / "calibration.json").read_text())
+    (tmp_path / "risk_coverage.csv").write_text((report / "risk_coverage.csv").read_text())
+    (tmp_path / "calibration.json").write_text(json.dumps(chosen | {"threshold": threshold}))
+    said = asking(found, tmp_path)
+    assert said is not None
+    assert said["answers"] == answers
+    (tmp_path / "calibration.json").write_text(json.dumps(chosen | {"threshold": None, "costs": None}))
+    assert asking(found, tmp_path) is None
+
+
+def test_slices_whose_sets_fall_short_of_the_promise_are_named(found: Found, report: Path) -> None:
+    said = prediction_sets(found, report)
+    assert said["target"] == "95 %"
+    assert any(line.startswith("mirror/condition=noise ") for line in said["short"])
+    assert "mirror/label=b (n = 81)" in said["plot"]
+
+
+def test_groups_are_compared_by_column(found: Found) -> None:
+    said = groups(found)
+    assert said is not None
+    assert [row["columns"] for row in said["rows"]] == ["mirror/condition"]
+    assert said["small"] == []
+    assert groups({}) is None
+
+
+def test_the_planted_weakness_leads_the_weak_slices(report: Path) -> None:
+    first = weak_slices(report)[0]
+    assert first["confirmed"]
+    assert "condition=noise" in first["name"]
+    assert first["chance"] == "below 0.001"
