@@ -46,7 +46,7 @@ from tasks.params import (
     SplitParams,
     load_section,
 )
-from tasks.plan import load_plan
+from tasks.plan import Plan, load_plan
 from tasks.predict import predict
 from tasks.project import Project, load_project
 from tasks.promote import promote
@@ -249,7 +249,7 @@ def reach_registry(project: str, chosen: Settings) -> Registry:
 @task(cache_policy=NO_CACHE)
 def put_plan_on_record(registry: Registry, about: Project) -> None:
     """Enter the plan in the ledger before there is a result that it could follow."""
-    enter_plan(registry.ledger, about.name, load_plan(about.plan), about.plan, decided_by())
+    plan_on_record(registry, about)
 
 
 @task(cache_policy=NO_CACHE)
@@ -258,9 +258,9 @@ def open_test_set(registry: Registry, about: Project, run: Path) -> Entry | None
 
     The plan is entered once more, for a person can change it while a model is trained.
     """
-    enter_plan(registry.ledger, about.name, load_plan(about.plan), about.plan, decided_by())
+    plan = plan_on_record(registry, about)
     holdout, model = read_holdout(run / "split"), identity(run / "model")
-    refusal = open_holdout(registry.ledger, about.name, load_plan(about.plan), holdout, model, decided_by())
+    refusal = open_holdout(registry.ledger, about.name, plan, holdout, model, decided_by())
     if refusal:
         logger.warning("%s", refusal.body["sentence"])
     return refusal
@@ -272,13 +272,19 @@ def hold_to_order(registry: Registry, about: Project, run: Path) -> Verdict:
     verdict = read_verdict(run / "verdict/verdict.json")
     if verdict.digests["plan"] != sha256_file(about.plan):
         raise DigestMismatch(f"{about.plan} is not the plan that the verdict was made by; run the same command again")
-    enter_plan(registry.ledger, about.name, load_plan(about.plan), about.plan, decided_by())
-    why = why_late(registry.ledger, about.name, load_plan(about.plan), read_holdout(run / "split"))
+    why = why_late(registry.ledger, about.name, plan_on_record(registry, about), read_holdout(run / "split"))
     if why is None or not verdict.passed:
         return verdict
     held = dataclasses.replace(verdict, overall=INCONCLUSIVE, sentence=f"{INCONCLUSIVE}: {why}")
     logger.warning("%s", held.sentence)
     return held
+
+
+def plan_on_record(registry: Registry, about: Project) -> Plan:
+    """The plan as it is now, entered in the ledger unless it is the one that the ledger has last."""
+    plan = load_plan(about.plan)
+    enter_plan(registry.ledger, about.name, plan, about.plan, decided_by())
+    return plan
 
 
 def refuse_two_readings(about: Project) -> None:
