@@ -23,13 +23,12 @@ import pandas as pd
 from scipy.stats import norm, t
 
 from tasks.errors import EvidenceMissing
+from tasks.estimates import DECIMALS, NO_SPREAD
 from tasks.intervals import Interval, tango, wilson
 from tasks.params import EvaluateParams
 from tasks.resampling import Clusters, Weights, bootstrap, choose_clusters
 
 METHOD = "seeds crossed with a bootstrap of {}"
-NO_SPREAD = 1e-15  # a variance below this is the rounding of sums
-DECIMALS = 10  # of a reported figure: the order of a sum must not show in a digest
 Statistic = Callable[[Weights], np.ndarray]  # (B, n) -> (B, S): a column a seed
 
 

@@ -42,7 +42,7 @@ class Measure:
 def estimate_rate(metric: str, name: str, hits: np.ndarray, rows: pd.DataFrame, params: EvaluateParams) -> Finding:
     """The share of `hits` (n,) on the slice `name`; NaN when it has no image."""
     if len(rows) == 0:
-        return Finding(metric, name, math.nan, math.nan, math.nan, 0, 0, "none", params.level)
+        return _without_images(metric, name, params)
     clusters = choose_clusters(rows, params.min_clusters)
     value = float(np.mean(hits))
     if clusters.independent:
@@ -63,8 +63,7 @@ def estimate_gain(metric: str, name: str, gains: np.ndarray, rows: pd.DataFrame,
     if clusters.independent:
         return make_finding(metric, name, value, [tango(gained, lost, n, params.level)], clusters, "tango", params)
     values = _resampled_mean(gains, clusters, params)
-    share = _gain_number(gains, values, clusters, params.level) / n
-    intervals = [tango(gained * share, lost * share, n * share, params.level), percentiles(values, params.level)]
+    intervals = [gain_interval(gains, clusters, params.level, variance(values)), percentiles(values, params.level)]
     return make_finding(metric, name, value, intervals, clusters, f"tango and bootstrap of {clusters.kind}", params)
 
 
@@ -73,23 +72,22 @@ def chance_of_gain(gains: np.ndarray, rows: pd.DataFrame, true_gain: float, para
     clusters = choose_clusters(rows, params.min_clusters)
     gained, lost, number = float((gains > 0).sum()), float((gains < 0).sum()), float(len(gains))
     if not clusters.independent:
-        number = _gain_number(gains, _resampled_mean(gains, clusters, params), clusters, params.level)
+        spread = variance(_resampled_mean(gains, clusters, params))
+        number = _gain_number(gains, spread, clusters, params.level)
     share = number / len(gains)
     return float(norm.cdf(tango_score(gained * share, lost * share, number, true_gain)))
 
 
-def _gain_number(gains: np.ndarray, resampled: np.ndarray, clusters: Clusters, level: float) -> float:
+def _gain_number(gains: np.ndarray, spread: float, clusters: Clusters, level: float) -> float:
     alone = float(np.mean(gains != 0) - np.mean(gains) ** 2)
-    return effective_number(len(gains), alone, variance(resampled), clusters, level)
+    return effective_number(len(gains), alone, spread, clusters, level)
 
 
 def estimate_change(metric: str, name: str, changes: np.ndarray, rows: pd.DataFrame, params: EvaluateParams) -> Finding:
     """The mean of paired differences (n,) of any size, with Student's interval on cluster sums."""
     clusters = choose_clusters(rows, params.min_clusters)
-    mean, error = clustered_mean(changes, clusters)
-    half = error * float(t.ppf((1 + params.level) / 2, max(1, clusters.count - 1)))
-    method = f"student of {clusters.kind}"
-    return make_finding(metric, name, mean, [Interval(mean - half, mean + half)], clusters, method, params)
+    mean, interval = student_interval(changes, clusters, params.level)
+    return make_finding(metric, name, mean, [interval], clusters, f"student of {clusters.kind}", params)
 
 
 def chance_of_change(changes: np.ndarray, rows: pd.DataFrame, true_change: float, params: EvaluateParams) -> float:
@@ -112,16 +110,15 @@ def estimate_sum(
     factors of one sign; where not, the first is the wider.
     """
     if len(rows) == 0:
-        return Finding(metric, name, math.nan, math.nan, math.nan, 0, 0, "none", params.level)
+        return _without_images(metric, name, params)
     clusters = choose_clusters(rows, params.min_clusters)
-    mean, error = clustered_mean(np.sum([factor * hits for factor, hits in parts], axis=0), clusters)
-    half = error * float(t.ppf((1 + params.level) / 2, max(1, clusters.count - 1)))
+    mean, student = student_interval(np.sum([factor * hits for factor, hits in parts], axis=0), clusters, params.level)
     below, above = 0.0, 0.0
     for factor, hits in parts:
         share, ends = float(np.mean(hits)), share_interval(hits, clusters, params.level)
         low, high = sorted((factor * ends.low, factor * ends.high))
         below, above = below + (factor * share - low) ** 2, above + (high - factor * share) ** 2
-    intervals = [Interval(mean - half, mean + half), Interval(mean - math.sqrt(below), mean + math.sqrt(above))]
+    intervals = [student, Interval(mean - math.sqrt(below), mean + math.sqrt(above))]
     return make_finding(metric, name, mean, intervals, clusters, f"student and wilson of {clusters.kind}", params)
 
 
@@ -134,14 +131,24 @@ def share_interval(hits: np.ndarray, clusters: Clusters, level: float) -> Interv
     return wilson(share * number, number, level)
 
 
-def gain_interval(gains: np.ndarray, clusters: Clusters, level: float) -> Interval:
-    """Tango's interval for the mean of `gains` (n,), each -1, 0 or 1, at the effective number as in share_interval."""
-    mean, error = clustered_mean(gains, clusters)
+def gain_interval(gains: np.ndarray, clusters: Clusters, level: float, spread: float | None = None) -> Interval:
+    """Tango's interval for the mean of `gains` (n,), each -1, 0 or 1, at the effective number as in share_interval.
+
+    `spread` is the variance of the mean; None: as the clusters' own spread tells.
+    """
     number = float(len(gains))
     if not clusters.independent:
-        number = effective_number(number, float(np.mean(gains != 0)) - mean**2, error**2, clusters, level)
+        known = clustered_mean(gains, clusters)[1] ** 2 if spread is None else spread
+        number = _gain_number(gains, known, clusters, level)
     share = number / len(gains)
     return tango(float((gains > 0).sum()) * share, float((gains < 0).sum()) * share, number, level)
+
+
+def student_interval(values: np.ndarray, clusters: Clusters, level: float) -> tuple[float, Interval]:
+    """The mean of values (n,) and Student's interval for it, with the error of clustered_mean."""
+    mean, error = clustered_mean(values, clusters)
+    half = error * float(t.ppf((1 + level) / 2, max(1, clusters.count - 1)))
+    return mean, Interval(mean - half, mean + half)
 
 
 def clustered_mean(values: np.ndarray, clusters: Clusters) -> tuple[float, float]:
@@ -230,6 +237,10 @@ def _resampled_mean(values: np.ndarray, clusters: Clusters, params: EvaluatePara
         return lambda weights: weighted_mean(values[images], weights)[:, None]
 
     return bootstrap_of_kinds(statistics_of, values, clusters, params.resamples, params.seed)[:, 0]
+
+
+def _without_images(metric: str, name: str, params: EvaluateParams) -> Finding:
+    return Finding(metric, name, math.nan, math.nan, math.nan, 0, 0, "none", params.level)
 
 
 def make_finding(

@@ -12,4 +12,5 @@ def evaluate(
     predictions: Path, scratch_predictions: Path, manifest: Path, plan: Path, params: EvaluateParams, out: Path
 ) -> None:
     """Write the report; EvidenceMissing when a prediction that it needs is missing or unsound."""
-    write_report(predictions, scratch_predictions, manifest, plan, params, out)
+    tables = {"predictions": predictions, "scratch_predictions": scratch_predictions, "manifest": manifest}
+    write_report(tables, plan, params, out)

@@ -14,6 +14,7 @@ from typing import Any
 from tasks.errors import EvidenceMissing
 
 REPORT, EVIDENCE = "report.json", "evidence.json"
+TABLES = ("predictions", "scratch_predictions", "manifest")  # what is measured, by its argument to the stage evaluate
 SLICE = r"^(test|mirror)(/[^/=]+=.+)?$"
 
 
@@ -64,15 +65,12 @@ def read_findings(path: Path) -> list[Finding]:
     return findings
 
 
-def read_evidence(report: Path) -> dict[str, str]:
-    """The digests of what the report folder measured: model, predictions, manifest and their scratch twins."""
+def read_measured(report: Path) -> dict[str, str]:
+    """The digests of what the report folder measured: the model, the model from scratch, and every table."""
     file = report / EVIDENCE
     try:
         evidence = json.loads(file.read_text(encoding="utf-8"))
-        return {
-            key: str(evidence[key])
-            for key in ("model", "predictions", "scratch_model", "scratch_predictions", "manifest")
-        }
+        return {key: str(evidence[key]) for key in ("model", "scratch_model", *TABLES)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvidenceMissing(
             f"cannot read what was measured from {file}: {error!r}; run the stage evaluate"

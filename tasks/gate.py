@@ -19,7 +19,7 @@ from typing import Any
 
 from tasks.digests import sha256_file
 from tasks.errors import PlanInvalid
-from tasks.findings import REPORT, Finding, index_findings, read_evidence, read_findings
+from tasks.findings import REPORT, Finding, index_findings, read_findings, read_measured
 from tasks.labels_needed import labels_needed, labels_to_fail
 from tasks.multiplicity import chance_of_miss, holm
 from tasks.plan import Criterion, Plan, load_plan
@@ -44,7 +44,7 @@ class Family:
 
 def judge_folder(report: Path, plan: Path, not_applicable: dict[str, str]) -> Verdict:
     """The verdict on a report folder by a plan file, with the digests of both and of what the report measured."""
-    digests = read_evidence(report) | {"plan": sha256_file(plan), "report": sha256_file(report / REPORT)}
+    digests = read_measured(report) | {"plan": sha256_file(plan), "report": sha256_file(report / REPORT)}
     verdict = judge_report(read_findings(report), load_plan(plan), not_applicable)
     return dataclasses.replace(verdict, digests=dict(sorted(digests.items())))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import EvidenceMissing
-from tasks.metrics import PROBABILITY, Outcomes, classes_of, outcomes_of
+from tasks.metrics import PROBABILITY, classes_of
 from tasks.slices import JUDGED, SLICE
 
 AS_TAKEN = "as taken"
@@ -53,11 +53,6 @@ def join_predictions(
     table = judged[columns].merge(predictions[kept], on="image_id", how="left", validate="one_to_one")
     _check_values(table)
     return table
-
-
-def calibration_outcomes(predictions: pd.DataFrame, manifest: pd.DataFrame) -> Outcomes:
-    """The outcomes of the calibration split, on which thresholds and quantiles are chosen and nothing is judged."""
-    return outcomes_of(join_predictions(predictions, manifest, ("calibration",)))
 
 
 def model_of(table: pd.DataFrame) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from tasks.bundle import BUNDLE, NEEDED, Artifacts, judging_code, recorded_digests
 from tasks.digests import digest_of_environment, installed_versions, sha256_file
 from tasks.errors import EvidenceMissing, KeelError
-from tasks.findings import REPORT, Finding, read_findings
+from tasks.findings import REPORT, TABLES, Finding, read_findings
 from tasks.gate import judge_folder
 from tasks.ledger import Entry
 from tasks.params import EvaluateParams
@@ -71,8 +71,7 @@ def recompute(bundled: Path, bundle: dict[str, Any], out: Path) -> None:
     """Make report and verdict from the artifacts in the folder `bundled` (laid out as in MLflow), into `out`."""
     files = {key: bundled / artifact for key, artifact in NEEDED.items()}
     params = EvaluateParams.model_validate(bundle["params"][EvaluateParams.section])
-    predictions, scratch = files["predictions"], files["scratch_predictions"]
-    write_report(predictions, scratch, files["manifest"], files["plan"], params, out)
+    write_report({name: files[name] for name in TABLES}, files["plan"], params, out)
     write_verdict(judge_folder(out, files["plan"], bundle["not_applicable"]), out / VERDICT)
 
 

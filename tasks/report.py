@@ -9,6 +9,7 @@ plots), and evidence.json (digests of what was measured).
 import json
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -16,10 +17,11 @@ import pandas as pd
 from tasks.digests import digest_of
 from tasks.evaluators import Evaluator, accuracy, calibration, conformal, fairness, selective, transfer, weak_slices
 from tasks.evaluators.calibration import reliability
+from tasks.evidence import Evidence, read_evidence
 from tasks.findings import EVIDENCE, REPORT, Finding, without_nan, write_findings
 from tasks.params import EvaluateParams
-from tasks.plan import Costs, load_plan
-from tasks.predictions import calibration_outcomes, join_predictions, model_of, read_table
+from tasks.plan import load_plan
+from tasks.predictions import model_of
 from tasks.slices import JUDGED
 
 EVALUATORS: dict[str, Evaluator] = {
@@ -34,21 +36,18 @@ EVALUATORS: dict[str, Evaluator] = {
 logger = logging.getLogger("tasks.report")
 
 
-def write_report(
-    predictions: Path, scratch_predictions: Path, manifest: Path, plan: Path, params: EvaluateParams, out: Path
-) -> None:
+def write_report(tables: Mapping[str, Path], plan: Path, params: EvaluateParams, out: Path) -> None:
     """Write the report into the folder `out`; EvidenceMissing when a prediction that it needs is missing or unsound.
 
-    Each table is given as its parquet file or as the folder that holds it alone. Of the plan only the costs are read:
-    what is measured does not depend on the bounds.
+    `tables` are those of tasks.findings.TABLES, each as its parquet file or as the folder that holds it alone. Of
+    the plan only the costs are read: what is measured does not depend on the bounds.
     """
-    ours, theirs, images = read_table(predictions), read_table(scratch_predictions), read_table(manifest)
-    costs = load_plan(plan).costs
-    table = join_predictions(ours, images)
+    evidence = read_evidence(tables, params, load_plan(plan).costs)
+    table, baseline = evidence.judged, evidence.baseline_judged
     logger.info("evaluating %d images of %s", len(table), " and ".join(table["split"].unique()))
     findings: list[Finding] = []
     for name, evaluator in EVALUATORS.items():
-        found = list(evaluator.evaluate(ours, images, params, theirs, costs))
+        found = list(evaluator.evaluate(evidence))
         logger.info("%s: %d findings", name, len(found))
         findings += found
     write_findings(findings, out / REPORT)
@@ -56,11 +55,10 @@ def write_report(
     _confusion(table).to_csv(out / "confusion.csv", index=False)
     reliability(table, params.calibration_bins).to_csv(out / "reliability.csv", index=False)
     selective.curves(table).to_csv(out / "risk_coverage.csv", index=False)
-    _write_json(without_nan(_chosen(ours, images, costs, params.conformal_alpha)), out / "calibration.json")
-    _write_json(without_nan(weak_slices.table(ours, images, params)), out / "weak_slices.json")
-    digests = {"predictions": predictions, "scratch_predictions": scratch_predictions, "manifest": manifest}
-    evidence = {"model": model_of(table), "scratch_model": model_of(join_predictions(theirs, images))}
-    _write_json(evidence | {name: _digest(path) for name, path in digests.items()}, out / EVIDENCE)
+    _write_json(without_nan(_chosen(evidence)), out / "calibration.json")
+    _write_json(without_nan([*weak_slices.table(evidence)]), out / "weak_slices.json")
+    models = {"model": model_of(table)} | ({} if baseline is None else {"scratch_model": model_of(baseline)})
+    _write_json(models | {name: _digest(path) for name, path in tables.items()}, out / EVIDENCE)
 
 
 def _overall(findings: list[Finding]) -> dict[str, dict[str, float | None]]:
@@ -72,15 +70,14 @@ def _overall(findings: list[Finding]) -> dict[str, dict[str, float | None]]:
     return splits
 
 
-def _chosen(predictions: pd.DataFrame, manifest: pd.DataFrame, costs: Costs | None, alpha: float) -> dict[str, object]:
+def _chosen(evidence: Evidence) -> dict[str, object]:
     """The threshold (None: no answer is sure enough, or there are no costs) and the quantile (None: every class)."""
-    outcomes = calibration_outcomes(predictions, manifest)
     return {
-        "images": len(outcomes.truth),
-        "costs": None if costs is None else costs.model_dump(),
-        "threshold": None if costs is None else selective.choose_threshold(outcomes, costs),
-        "conformal_alpha": alpha,
-        "conformal_quantile": conformal.conformal_quantile(conformal.scores(outcomes), alpha),
+        "images": len(evidence.calibration.truth),
+        "costs": None if evidence.costs is None else evidence.costs.model_dump(),
+        "threshold": selective.chosen_threshold(evidence),
+        "conformal_alpha": evidence.params.conformal_alpha,
+        "conformal_quantile": conformal.chosen_quantile(evidence),
     }
 
 

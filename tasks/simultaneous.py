@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from tasks.intervals import Interval
 
-NO_SPREAD = 1e-12  # a standard error below this is the rounding of sums
+NO_ERROR = 1e-12  # a standard error below this is the rounding of sums
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _pairs(family: Family) -> Iterator[np.ndarray]:
 
 def _studentised(resampled: np.ndarray, values: np.ndarray, errors: np.ndarray) -> np.ndarray:
     unmoved = np.where(np.isnan(resampled), np.nan, 0.0)
-    return np.divide(resampled - values, errors, out=unmoved, where=errors > NO_SPREAD)
+    return np.divide(resampled - values, errors, out=unmoved, where=errors > NO_ERROR)
 
 
 def _spread(resampled: np.ndarray) -> np.ndarray:

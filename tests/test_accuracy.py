@@ -6,11 +6,12 @@ import pytest
 from drawn_predictions import CLASSES, PARAMS, draw_manifest, draw_predictions
 
 from tasks.evaluators import accuracy
+from tasks.evidence import Evidence
 from tasks.findings import index_findings
 
 MANIFEST = draw_manifest()
 PREDICTIONS = draw_predictions(MANIFEST, 2, seed=1)
-FOUND = index_findings(accuracy.evaluate(PREDICTIONS, MANIFEST, PARAMS))
+FOUND = index_findings(accuracy.evaluate(Evidence(PREDICTIONS, MANIFEST, PARAMS)))
 
 
 def test_every_slice_is_reported_however_small() -> None:
@@ -42,12 +43,12 @@ def test_recall_is_over_the_images_of_a_class_and_precision_over_its_predictions
 def test_a_class_without_test_images_is_reported_as_not_a_number() -> None:
     manifest = MANIFEST[(MANIFEST["label"] != "c") | (MANIFEST["split"] != "test")]
     predictions = PREDICTIONS[PREDICTIONS["image_id"].isin(manifest["image_id"])]
-    found = index_findings(accuracy.evaluate(predictions, manifest, PARAMS))
+    found = index_findings(accuracy.evaluate(Evidence(predictions, manifest, PARAMS)))
     assert {f"test/label={c}" for c in CLASSES} <= {place for metric, place in found if metric == "recall"}
     assert math.isnan(found["recall", "test/label=c"].value)
 
 
 def test_an_empty_slice_value_has_a_name() -> None:
     manifest = MANIFEST.assign(slice_condition="")
-    found = index_findings(accuracy.evaluate(PREDICTIONS, manifest, PARAMS))
+    found = index_findings(accuracy.evaluate(Evidence(PREDICTIONS, manifest, PARAMS)))
     assert ("accuracy", "mirror/condition=(empty)") in found

@@ -10,13 +10,14 @@ from scipy.stats import beta, kstest
 from tasks.errors import EvidenceMissing
 from tasks.evaluators import conformal
 from tasks.evaluators.conformal import conformal_quantile, prediction_sets, scores
+from tasks.evidence import Evidence
 from tasks.findings import index_findings
 from tasks.metrics import Outcomes, outcomes_of
 from tasks.predictions import join_predictions
 
 MANIFEST = draw_manifest(test=200)
 PREDICTIONS = draw_predictions(MANIFEST, 1, seed=1)
-FOUND = index_findings(conformal.evaluate(PREDICTIONS, MANIFEST, PARAMS))
+FOUND = index_findings(conformal.evaluate(Evidence(PREDICTIONS, MANIFEST, PARAMS)))
 
 
 @pytest.mark.parametrize(("n", "alpha", "place"), [(9, 0.1, 9), (19, 0.05, 19), (99, 0.1, 90), (100, 0.1, 91)])
@@ -67,7 +68,7 @@ def test_sets_that_are_all_of_one_size_are_no_certainty() -> None:
     sure = PREDICTIONS.assign(**{f"prob_{c}": (PREDICTIONS["predicted"] == c).astype(float) for c in CLASSES})
     right = sure[sure["predicted"] == sure["image_id"].map(MANIFEST.set_index("image_id")["label"])]
     manifest = MANIFEST[MANIFEST["image_id"].isin(right["image_id"])]
-    finding = index_findings(conformal.evaluate(right, manifest, PARAMS))["mean_set_size", "test"]
+    finding = index_findings(conformal.evaluate(Evidence(right, manifest, PARAMS)))["mean_set_size", "test"]
     assert finding.low < finding.value == 1 < finding.high
 
 
@@ -75,4 +76,4 @@ def test_a_manifest_without_a_calibration_split_is_refused_by_name() -> None:
     manifest = MANIFEST[MANIFEST["split"] != "calibration"]
     predictions = PREDICTIONS[PREDICTIONS["image_id"].isin(manifest["image_id"])]
     with pytest.raises(EvidenceMissing, match="no image in calibration"):
-        list(conformal.evaluate(predictions, manifest, PARAMS))
+        list(conformal.evaluate(Evidence(predictions, manifest, PARAMS)))

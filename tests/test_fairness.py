@@ -9,6 +9,7 @@ from drawn_predictions import CLASSES, PARAMS, draw_manifest, draw_predictions
 
 from tasks import metrics
 from tasks.evaluators import fairness
+from tasks.evidence import Evidence
 from tasks.findings import Finding, index_findings
 from tasks.gate import decide
 from tasks.metrics import Outcomes, between_groups
@@ -65,7 +66,7 @@ def tables(copies: int, **columns: list[str]) -> tuple[pd.DataFrame, pd.DataFram
 
 def found(copies: int, baseline: pd.DataFrame | None = None, **columns: list[str]) -> dict[tuple[str, str], Finding]:
     manifest, predictions = tables(copies, **columns)
-    return index_findings(fairness.evaluate(predictions, manifest, PARAMS, baseline))
+    return index_findings(fairness.evaluate(Evidence(predictions, manifest, PARAMS, baseline)))
 
 
 def test_findings_are_those_worked_out_by_hand() -> None:
@@ -93,12 +94,12 @@ def test_the_change_of_the_gap_is_paired_with_the_baselines() -> None:
     even = manifest["label"].to_numpy().copy()  # a baseline that is right on all
     told = {"prob_no": (even == "no").astype(float), "prob_yes": (even == "yes").astype(float)}
     baseline = predictions.assign(predicted=even, model="b" * 64, **told)
-    change = index_findings(fairness.evaluate(predictions, manifest, PARAMS, baseline))[
+    change = index_findings(fairness.evaluate(Evidence(predictions, manifest, PARAMS, baseline)))[
         "accuracy_gap_change", "test/sex=*"
     ]
     assert change.value == pytest.approx(3 / 8)
     assert 0 < change.low < change.value < change.high
-    same = index_findings(fairness.evaluate(predictions, manifest, PARAMS, predictions))[
+    same = index_findings(fairness.evaluate(Evidence(predictions, manifest, PARAMS, predictions)))[
         "accuracy_gap_change", "test/sex=*"
     ]
     assert same.value == 0
@@ -124,7 +125,7 @@ def test_the_change_of_a_gap_is_missed_no_more_often_than_said(
             told = {"prob_no": np.where(right, 0.1, 0.9), "prob_yes": np.where(right, 0.9, 0.1)}
             said = np.where(right, "yes", "no")
             tables.append(pd.DataFrame({"image_id": ids, "predicted": said, "model": name * 64, **told}))
-        index = index_findings(fairness.evaluate(tables[0], manifest, PARAMS, tables[1]))
+        index = index_findings(fairness.evaluate(Evidence(tables[0], manifest, PARAMS, tables[1])))
         change = index["accuracy_gap_change", "test/site=*"]
         missed += not change.low <= truth <= change.high
     assert missed / sets <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / sets)
@@ -162,7 +163,7 @@ def test_columns_are_crossed_and_one_with_a_single_value_says_nothing() -> None:
 def test_groups_of_the_mirror_are_resampled_by_unit() -> None:
     manifest = draw_manifest(scans=40)
     ours, theirs = draw_predictions(manifest, 2, seed=1), draw_predictions(manifest, 1, seed=2)
-    index = index_findings(fairness.evaluate(ours, manifest, PARAMS, theirs))
+    index = index_findings(fairness.evaluate(Evidence(ours, manifest, PARAMS, theirs)))
     gap = index["accuracy_gap", "mirror/condition=*"]
     assert (gap.n, gap.clusters, gap.method) == (40, 40, "max-t bootstrap of units")
     assert {m for m, _ in index} == set(fairness.METRICS)

@@ -9,15 +9,16 @@ from drawn_predictions import PARAMS, draw_manifest, draw_predictions
 from tasks import metrics
 from tasks.evaluators import selective
 from tasks.evaluators.selective import choose_threshold
+from tasks.evidence import Evidence
 from tasks.findings import index_findings
 from tasks.metrics import Outcomes, outcomes_of, point
 from tasks.plan import Costs
-from tasks.predictions import calibration_outcomes, join_predictions
+from tasks.predictions import join_predictions
 
 COSTS = Costs(unit="EUR", wrong=0.6, ask=0.05, reason="for the test")
 MANIFEST = draw_manifest(test=200)
 PREDICTIONS = draw_predictions(MANIFEST, 2, seed=1)
-FOUND = index_findings(selective.evaluate(PREDICTIONS, MANIFEST, PARAMS, costs=COSTS))
+FOUND = index_findings(selective.evaluate(Evidence(PREDICTIONS, MANIFEST, PARAMS, costs=COSTS)))
 
 
 def outcomes(confidence: list[float], right: list[bool]) -> Outcomes:
@@ -93,7 +94,7 @@ def test_always_answering_and_always_asking_can_be_chosen(right: bool, threshold
 
 
 def test_the_threshold_comes_from_the_calibration_split_and_is_judged_elsewhere() -> None:
-    chosen = choose_threshold(calibration_outcomes(PREDICTIONS, MANIFEST), COSTS)
+    chosen = choose_threshold(Evidence(PREDICTIONS, MANIFEST, PARAMS).calibration, COSTS)
     table = join_predictions(PREDICTIONS, MANIFEST)
     for split in ("test", "mirror"):
         o = outcomes_of(table[table["split"] == split])
@@ -108,7 +109,7 @@ def test_the_threshold_comes_from_the_calibration_split_and_is_judged_elsewhere(
 
 
 def test_without_costs_only_the_curve_is_reported() -> None:
-    found = index_findings(selective.evaluate(PREDICTIONS, MANIFEST, PARAMS))
+    found = index_findings(selective.evaluate(Evidence(PREDICTIONS, MANIFEST, PARAMS)))
     assert {metric for metric, _ in found} == set(selective.ON_CURVE)
 
 

@@ -5,6 +5,7 @@ from drawn_predictions import PARAMS, draw_manifest, draw_predictions
 
 from tasks.errors import EvidenceMissing
 from tasks.evaluators import transfer
+from tasks.evidence import Evidence
 from tasks.findings import index_findings
 from tasks.intervals import tango
 
@@ -14,7 +15,7 @@ GAIN = "accuracy_gain_over_scratch"
 
 
 def test_the_gain_is_the_paired_difference_in_accuracy() -> None:
-    found = index_findings(transfer.evaluate(OURS, MANIFEST, PARAMS, THEIRS))
+    found = index_findings(transfer.evaluate(Evidence(OURS, MANIFEST, PARAMS, THEIRS)))
     rows = MANIFEST.merge(OURS, on="image_id").merge(THEIRS, on="image_id").query("split == 'test'")
     ours, theirs = rows["predicted_x"] == rows["label"], rows["predicted_y"] == rows["label"]
     finding = found[GAIN, "test"]
@@ -24,7 +25,7 @@ def test_the_gain_is_the_paired_difference_in_accuracy() -> None:
 
 
 def test_test_mirror_and_each_slice_of_the_mirror_are_compared() -> None:
-    found = index_findings(transfer.evaluate(OURS, MANIFEST, PARAMS, THEIRS))
+    found = index_findings(transfer.evaluate(Evidence(OURS, MANIFEST, PARAMS, THEIRS)))
     conditions = {f"mirror/condition={c}" for c in ("faded", "noise", "white on dark")}
     assert {place for _, place in found} == {"test", "mirror", *conditions}
     assert found[GAIN, "mirror"].method == "tango and bootstrap of units"
@@ -32,14 +33,14 @@ def test_test_mirror_and_each_slice_of_the_mirror_are_compared() -> None:
 
 def test_the_order_of_the_baselines_rows_does_not_matter() -> None:
     shuffled = THEIRS.sample(frac=1, random_state=1)
-    expected = list(transfer.evaluate(OURS, MANIFEST, PARAMS, THEIRS))
-    assert list(transfer.evaluate(OURS, MANIFEST, PARAMS, shuffled)) == expected
+    expected = list(transfer.evaluate(Evidence(OURS, MANIFEST, PARAMS, THEIRS)))
+    assert list(transfer.evaluate(Evidence(OURS, MANIFEST, PARAMS, shuffled))) == expected
 
 
 def test_without_a_baseline_nothing_is_claimed() -> None:
-    assert list(transfer.evaluate(OURS, MANIFEST, PARAMS)) == []
+    assert list(transfer.evaluate(Evidence(OURS, MANIFEST, PARAMS))) == []
 
 
 def test_a_model_is_not_compared_with_itself() -> None:
     with pytest.raises(EvidenceMissing, match="the same model"):
-        list(transfer.evaluate(OURS, MANIFEST, PARAMS, OURS))
+        list(transfer.evaluate(Evidence(OURS, MANIFEST, PARAMS, OURS)))

@@ -10,6 +10,7 @@ from scipy.stats import t
 
 from tasks.evaluators import weak_slices
 from tasks.evaluators.weak_slices import chance, find, halves, table
+from tasks.evidence import Evidence
 from tasks.findings import index_findings
 from tasks.resampling import Clusters
 
@@ -49,8 +50,8 @@ def test_the_finding_is_the_weakest_confirmed_slice_and_the_table_lists_all() ->
     frame = rows(1, 1200, planted=0.4)
     manifest = frame.drop(columns=["predicted", "model", "prob_a", "prob_b"])
     predictions = frame[["image_id", "predicted", "model", "prob_a", "prob_b"]]
-    [finding] = weak_slices.evaluate(predictions, manifest, PARAMS)
-    listed = table(predictions, manifest, PARAMS)
+    [finding] = weak_slices.evaluate(Evidence(predictions, manifest, PARAMS))
+    listed = table(Evidence(predictions, manifest, PARAMS))
     assert finding.slice == f"test/weak={listed[0]['name']}"
     assert finding.value == listed[0]["value"] == min(row["value"] for row in listed if row["confirmed"])
     assert 1 <= len(listed) <= PARAMS.beam
@@ -61,7 +62,7 @@ def test_the_finding_is_the_weakest_confirmed_slice_and_the_table_lists_all() ->
 def test_without_a_weak_slice_the_confirming_half_itself_is_reported() -> None:
     frame = rows(2, 400)
     manifest, predictions = frame.drop(columns=["predicted", "model", "prob_a", "prob_b"]), frame
-    [finding] = index_findings(weak_slices.evaluate(predictions, manifest, PARAMS)).values()
+    [finding] = index_findings(weak_slices.evaluate(Evidence(predictions, manifest, PARAMS))).values()
     assert (finding.slice, finding.n) == ("test/weak=none", 200)
 
 

@@ -7,27 +7,19 @@ import pandas as pd
 
 from tasks import metrics
 from tasks.estimates import Measure, estimate_measures, estimate_rate
+from tasks.evidence import Evidence
 from tasks.findings import Finding
 from tasks.metrics import Outcomes, classes_of
-from tasks.params import EvaluateParams
-from tasks.plan import Costs
-from tasks.predictions import join_predictions
 from tasks.slices import iter_slices, iter_splits
 
 
-def evaluate(
-    predictions: pd.DataFrame,
-    manifest: pd.DataFrame,
-    params: EvaluateParams,
-    baseline: pd.DataFrame | None = None,
-    costs: Costs | None = None,
-) -> Iterator[Finding]:
+def evaluate(evidence: Evidence) -> Iterator[Finding]:
     """Accuracy and the averages over classes on each slice; recall and precision of each class on each split.
 
     `recall` on `test/label=3` is over the images of class 3, `precision` over those predicted as 3; every class of the
     model is reported, one without images as NaN.
     """
-    table = join_predictions(predictions, manifest)
+    table, params = evidence.judged, evidence.params
     for name, rows in iter_slices(table):
         yield estimate_rate("accuracy", name, _hits(rows), rows, params)
         yield from estimate_measures(AVERAGES, name, rows, params)

@@ -7,31 +7,23 @@ import pandas as pd
 
 from tasks import metrics
 from tasks.estimates import Measure, estimate_measures
+from tasks.evidence import Evidence
 from tasks.findings import Finding
 from tasks.metrics import bin_of, outcomes_of
-from tasks.params import EvaluateParams
-from tasks.plan import Costs
-from tasks.predictions import join_predictions
 from tasks.slices import iter_slices, iter_splits
 
 METRICS = ("ece", "brier", "nll")
 
 
-def evaluate(
-    predictions: pd.DataFrame,
-    manifest: pd.DataFrame,
-    params: EvaluateParams,
-    baseline: pd.DataFrame | None = None,
-    costs: Costs | None = None,
-) -> Iterator[Finding]:
+def evaluate(evidence: Evidence) -> Iterator[Finding]:
     """Three findings a slice."""
     measures = (
-        Measure("ece", metrics.ece(params.calibration_bins), inflated=True),
+        Measure("ece", metrics.ece(evidence.params.calibration_bins), inflated=True),
         Measure("brier", metrics.brier),
         Measure("nll", metrics.nll),
     )
-    for name, rows in iter_slices(join_predictions(predictions, manifest)):
-        yield from estimate_measures(measures, name, rows, params)
+    for name, rows in iter_slices(evidence.judged):
+        yield from estimate_measures(measures, name, rows, evidence.params)
 
 
 def reliability(table: pd.DataFrame, bins: int) -> pd.DataFrame:

@@ -14,31 +14,28 @@ import numpy as np
 import pandas as pd
 
 from tasks.estimates import estimate_rate, estimate_sum
+from tasks.evidence import Evidence
 from tasks.findings import Finding
 from tasks.metrics import Outcomes, classes_of, outcomes_of
 from tasks.params import EvaluateParams
-from tasks.plan import Costs
-from tasks.predictions import calibration_outcomes, join_predictions
 from tasks.slices import iter_slices, iter_splits
 
 METRICS = ("conformal_coverage", "mean_set_size")
 
 
-def evaluate(
-    predictions: pd.DataFrame,
-    manifest: pd.DataFrame,
-    params: EvaluateParams,
-    baseline: pd.DataFrame | None = None,
-    costs: Costs | None = None,
-) -> Iterator[Finding]:
+def evaluate(evidence: Evidence) -> Iterator[Finding]:
     """Coverage and mean size of the sets on each slice, and on each split for the images of each class."""
-    quantile = conformal_quantile(scores(calibration_outcomes(predictions, manifest)), params.conformal_alpha)
-    table = join_predictions(predictions, manifest)
+    quantile, table, params = chosen_quantile(evidence), evidence.judged, evidence.params
     for name, rows in iter_slices(table):
         yield from _findings(name, rows, quantile, params)
     for split, part in iter_splits(table):
         for label in classes_of(table):
             yield from _findings(f"{split}/label={label}", part[part["label"] == label], quantile, params)
+
+
+def chosen_quantile(evidence: Evidence) -> float:
+    """The quantile of the calibration split's scores at the stage's alpha."""
+    return conformal_quantile(scores(evidence.calibration), evidence.params.conformal_alpha)
 
 
 def scores(outcomes: Outcomes) -> np.ndarray:

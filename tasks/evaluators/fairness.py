@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.estimates import gain_interval, make_finding, share_interval
+from tasks.evidence import Evidence
 from tasks.findings import Finding
 from tasks.intervals import Interval
 from tasks.metrics import (
@@ -26,8 +27,6 @@ from tasks.metrics import (
     true_positive_rates,
 )
 from tasks.params import EvaluateParams
-from tasks.plan import Costs
-from tasks.predictions import join_predictions
 from tasks.resampling import Clusters, Weights, bootstrap, choose_clusters
 from tasks.simultaneous import Family, gap_change_interval, gap_intervals, group_intervals
 from tasks.slices import EMPTY, SLICE, iter_splits
@@ -41,13 +40,7 @@ ANY = "=*"  # ends the slice of a figure that compares all values of a column
 NAMED = 3  # groups that a method names
 
 
-def evaluate(
-    predictions: pd.DataFrame,
-    manifest: pd.DataFrame,
-    params: EvaluateParams,
-    baseline: pd.DataFrame | None = None,
-    costs: Costs | None = None,
-) -> Iterator[Finding]:
+def evaluate(evidence: Evidence) -> Iterator[Finding]:
     """For each slice column and each two crossed, on test and on the mirror; a column with one value says nothing.
 
     `group_accuracy` is on each group's own slice, with intervals that hold for all groups of the column at once. What
@@ -56,11 +49,10 @@ def evaluate(
     compares mean confidence minus accuracy. `accuracy_gap_change` is the gap minus the baseline's, paired by image:
     positive when the bias is amplified.
     """
-    table = join_predictions(predictions, manifest)
-    theirs = None if baseline is None else join_predictions(baseline, manifest)
-    for split, rows in iter_splits(table):
+    theirs = evidence.baseline_judged
+    for split, rows in iter_splits(evidence.judged):
         for column, labels in groupings(rows):
-            grouped = Grouped(split, column, labels, rows, params)
+            grouped = Grouped(split, column, labels, rows, evidence.params)
             yield from grouped.accuracy()
             yield from grouped.rates()
             yield grouped.calibration()

@@ -13,11 +13,11 @@ import pandas as pd
 
 from tasks import metrics
 from tasks.estimates import Measure, estimate_measures, estimate_rate, estimate_sum
+from tasks.evidence import Evidence
 from tasks.findings import Finding
 from tasks.metrics import Outcomes, outcomes_of, risk_coverage
 from tasks.params import EvaluateParams
 from tasks.plan import Costs
-from tasks.predictions import calibration_outcomes, join_predictions
 from tasks.slices import iter_slices, iter_splits
 
 ON_CURVE = ("aurc", "coverage_at_risk")
@@ -31,25 +31,24 @@ AT_THRESHOLD = (
 METRICS = (*ON_CURVE, *AT_THRESHOLD)
 
 
-def evaluate(
-    predictions: pd.DataFrame,
-    manifest: pd.DataFrame,
-    params: EvaluateParams,
-    baseline: pd.DataFrame | None = None,
-    costs: Costs | None = None,
-) -> Iterator[Finding]:
+def evaluate(evidence: Evidence) -> Iterator[Finding]:
     """On each slice the area under the risk-coverage curve and the coverage at `risk_bound`; with costs also what the
     chosen threshold does: coverage, accuracy of the answers, cost of an image and what that saves (in the plan's unit).
     """
+    params, costs, threshold = evidence.params, evidence.costs, chosen_threshold(evidence)
     measures = (
         Measure("aurc", metrics.aurc),
         Measure("coverage_at_risk", metrics.coverage_at_risk(params.risk_bound), lambda o: float(len(o.truth))),
     )
-    threshold = None if costs is None else choose_threshold(calibration_outcomes(predictions, manifest), costs)
-    for name, rows in iter_slices(join_predictions(predictions, manifest)):
+    for name, rows in iter_slices(evidence.judged):
         yield from estimate_measures(measures, name, rows, params)
         if costs is not None and threshold is not None:
             yield from _at_threshold(name, rows, threshold, costs, params)
+
+
+def chosen_threshold(evidence: Evidence) -> float | None:
+    """The threshold that costs least on the calibration split; None where the plan names no costs."""
+    return None if evidence.costs is None else choose_threshold(evidence.calibration, evidence.costs)
 
 
 def choose_threshold(outcomes: Outcomes, costs: Costs) -> float:

@@ -9,6 +9,7 @@ part in the choice, with the false discovery rate controlled (Benjamini & Hochbe
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -17,11 +18,10 @@ import pandas as pd
 from scipy.stats import false_discovery_control, t
 
 from tasks.estimates import clustered_mean, estimate_rate
+from tasks.evidence import Evidence
 from tasks.findings import Finding
 from tasks.metrics import PROBABILITY, classes_of
 from tasks.params import EvaluateParams
-from tasks.plan import Costs
-from tasks.predictions import join_predictions
 from tasks.resampling import Clusters, choose_clusters
 from tasks.slices import EMPTY, PROPERTIES, SLICE, iter_splits
 
@@ -44,19 +44,14 @@ class Slice:
         return " & ".join(f"{column}={value}" for column, value in self.conditions.items())
 
 
-def evaluate(
-    predictions: pd.DataFrame,
-    manifest: pd.DataFrame,
-    params: EvaluateParams,
-    baseline: pd.DataFrame | None = None,
-    costs: Costs | None = None,
-) -> Iterator[Finding]:
+def evaluate(evidence: Evidence) -> Iterator[Finding]:
     """On test and on the mirror, the accuracy of the weakest confirmed slice, as `<split>/weak=<its conditions>`.
 
     Where none is confirmed it is that of all confirming images, as `<split>/weak=none`.
     """
-    for split, rows in _described(predictions, manifest):
-        found = [f for f in find(rows, params) if f["confirmed"]]
+    params = evidence.params
+    for split, rows in _described(evidence):
+        found = [f for f in table(evidence) if f["split"] == split and f["confirmed"]]
         if not found:
             _, confirming = halves(choose_clusters(rows, params.min_clusters), params.seed)
             hits = (rows["label"] == rows["predicted"]).to_numpy()[confirming]
@@ -67,9 +62,10 @@ def evaluate(
         yield Finding(METRICS[0], f"{split}/weak={weakest['name']}", **figures, level=params.level)
 
 
-def table(predictions: pd.DataFrame, manifest: pd.DataFrame, params: EvaluateParams) -> list[dict[str, Any]]:
+@lru_cache(maxsize=1)  # the search is dear, and both the findings and weak_slices.json want it
+def table(evidence: Evidence) -> tuple[dict[str, Any], ...]:
     """All proposed slices of both splits, the weakest first; see `find` for the keys."""
-    return [{"split": split, **row} for split, rows in _described(predictions, manifest) for row in find(rows, params)]
+    return tuple({"split": s, **row} for s, rows in _described(evidence) for row in find(rows, evidence.params))
 
 
 def find(rows: pd.DataFrame, params: EvaluateParams) -> list[dict[str, Any]]:
@@ -193,9 +189,9 @@ def _examples(wrong: pd.DataFrame) -> list[str]:
     return [str(i) for i in order["image_id"].head(EXAMPLES)]
 
 
-def _described(predictions: pd.DataFrame, manifest: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def _described(evidence: Evidence) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each split, with the columns that are searched."""
-    joined = join_predictions(predictions, manifest)
+    joined, manifest = evidence.judged, evidence.manifest
     more = [c for c in (*METADATA, *PROPERTIES) if c in manifest and c not in joined]
     yield from iter_splits(
         joined.merge(manifest[["image_id", *more]], on="image_id", how="left", validate="one_to_one")
