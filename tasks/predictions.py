@@ -55,6 +55,28 @@ def join_predictions(
     return table
 
 
+def join_conditions(stress: pd.DataFrame, manifest: pd.DataFrame, model: str) -> pd.DataFrame:
+    """One model's answers to test images under every condition (tasks/stress.py): condition after condition, each with
+    the same images in the manifest's order.
+    """
+    _require("the stressed predictions", stress, ["image_id", "condition", "family", "predicted", "model"])
+    found = stress[stress["model"] == model]
+    if found.empty:
+        raise EvidenceMissing(f"the stressed predictions hold none of model {model[:12]}; run the stage stress again")
+    images, conditions = found["image_id"].drop_duplicates(), found["condition"].drop_duplicates()
+    _refuse("stressed twice in one way", found["image_id"][found.duplicated(["image_id", "condition"])])
+    _refuse("stressed in one way and not in another", images[images.map(found["image_id"].value_counts()) < len(conditions)])
+    test = manifest[(manifest["split"] == "test") & manifest["image_id"].isin(images)]
+    _refuse("stressed but not in test", images[~images.isin(test["image_id"])])
+    columns = ["image_id", "label", "split", "group", "unit"]
+    kept = ["image_id", "condition", "family", "predicted", "model", *(PROBABILITY + c for c in classes_of(stress))]
+    order = pd.Index(conditions).get_indexer(found["condition"])
+    table = test[columns].merge(found[kept].assign(order=order), on="image_id", how="left", validate="one_to_many")
+    table = table.sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
+    _check_values(table)
+    return table
+
+
 def model_of(table: pd.DataFrame) -> str:
     """The digest of the one model that made these predictions."""
     digests = sorted(set(table["model"]))
