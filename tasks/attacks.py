@@ -5,6 +5,9 @@ within the same distance of each pixel (L-infinity). They start at the image its
 withstands them may still fall to a stronger attack: their accuracy is an upper bound on the true one.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from captum.robust import FGSM, PGD
 from torch import nn
@@ -19,11 +22,11 @@ BATCH = 64
 
 
 class Network(nn.Module):
-    """A network on images of 0 to 1, with its standardisation; its weights take no gradient."""
+    """A network on images of 0 to 1, which `facts` (model.json) say how to standardise; its weights take no gradient."""
 
-    def __init__(self, net: nn.Module, mean: list[float], std: list[float]) -> None:
+    def __init__(self, net: nn.Module, facts: Mapping[str, Any]) -> None:
         super().__init__()
-        self.net, self.mean, self.std = net.eval().requires_grad_(False), mean, std
+        self.net, self.mean, self.std = net.eval().requires_grad_(False), facts["mean"], facts["std"]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """float (N, 3, S, S) in 0..1 -> logits (N, K)."""

@@ -61,14 +61,19 @@ def attributed(
     scorer: Scorer, images: torch.Tensor, labels: np.ndarray, params: AttributeParams
 ) -> tuple[pd.DataFrame, torch.Tensor]:
     """Float images (N, 3, S, S) of 0 to 1 -> the table's columns, and the attributions of cells (N, cells * cells)."""
-    network, temperature, random = network_of(scorer), scorer.facts["temperature"], np.random.default_rng(params.seed)
+    network, temperature, random = (
+        Network(scorer.net, scorer.facts),
+        scorer.facts["temperature"],
+        np.random.default_rng(params.seed),
+    )
     logits = answers(network, images)
     targets = logits.argmax(1)
     baselines = blurred(images, params.blur)
     maps = integrated_gradients(network, images, baselines, targets, params.steps)
     cells = over_cells(maps, params.cells)
     strangers = over_cells(
-        integrated_gradients(random_network(scorer, params.seed), images, baselines, targets, params.steps), params.cells
+        integrated_gradients(random_network(scorer, params.seed), images, baselines, targets, params.steps),
+        params.cells,
     )
     border = frame(images.shape[-1], params.border)
     strength = maps.abs()
@@ -98,9 +103,7 @@ def areas(
 ) -> dict[str, np.ndarray]:
     """The areas (N,) under the deletion and the insertion curve, cells taken out or put in by `order`."""
     pairs = {"deletion_auc": (images, baselines), "insertion_auc": (baselines, images)}
-    return {
-        f"{prefix}{name}": area(curve(network, *pair, targets, order, temperature)) for name, pair in pairs.items()
-    }
+    return {f"{prefix}{name}": area(curve(network, *pair, targets, order, temperature)) for name, pair in pairs.items()}
 
 
 def probes(
@@ -129,15 +132,10 @@ def answers(network: Network, images: torch.Tensor) -> torch.Tensor:
         return network(images)
 
 
-def network_of(scorer: Scorer) -> Network:
-    """The scorer's network on images of 0 to 1."""
-    return Network(scorer.net, scorer.facts["mean"], scorer.facts["std"])
-
-
 def random_network(scorer: Scorer, seed: int) -> Network:
     """The same architecture with fresh weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         options = {"num_classes": len(scorer.classes), **scorer.facts["options"]}
         net = timm.create_model(scorer.facts["architecture"], pretrained=False, **options)
-    return Network(net, scorer.facts["mean"], scorer.facts["std"])
+    return Network(net, scorer.facts)

@@ -1,9 +1,9 @@
 """What an answer rests on: attribution of a network's output to regions of the image, and whether it can be believed.
 
-Integrated gradients (Sundararajan, Taly & Yan 2017) by Captum, on the logit of the predicted class, summed over square
-cells. It is the same for every architecture; Grad-CAM wants a layer with a map of places, which a transformer lacks, and
-at 64 pixels that map has 2 x 2 places. The baseline, "no evidence", is the image strongly blurred: black or grey would
-itself be evidence where ink is black.
+Integrated gradients (Sundararajan, Taly & Yan 2017) by Captum, on the logit of the predicted class, averaged over
+square cells. They are the same for every architecture; Grad-CAM wants a layer with a map of places, which a transformer lacks,
+and at 64 pixels a network's last one has a few places only. The baseline, "no evidence", is the image strongly blurred:
+black or grey would itself be evidence where ink is black.
 """
 
 import numpy as np
@@ -57,8 +57,8 @@ def curve(
 ) -> np.ndarray:
     """The probability of the target (N, P) while the cells of `images` give way to the baseline's, in `order`.
 
-    `order` (N, cells * cells) holds cell numbers, the first to go first. From image to baseline it is the deletion curve
-    of Petsiuk, Das & Saenko 2018 (section 4.1); with the two exchanged, the insertion curve.
+    `order` (N, cells * cells) holds cell numbers, the first to go first. From image to baseline it is the deletion
+    curve of Petsiuk, Das & Saenko 2018 (section 4.1); with the two exchanged, the insertion curve.
     """
     count, cells = order.shape
     places = torch.argsort(order, dim=1)  # when each cell goes

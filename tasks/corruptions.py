@@ -33,7 +33,13 @@ IMPULSES = (0.01, 0.02, 0.05, 0.08, 0.14)  # share of the pixels that turn black
 DISK = (1.0, 1.5, 2.0, 2.5, 3.0)  # radius, pixels of 64
 MOTION = (1.0, 1.5, 2.0, 2.5, 3.0)  # standard deviation along the motion, pixels of 64
 STEEPEST = 45  # degrees of the motion, either way
-FOG = ((0.4, 3.0), (0.7, 3.0), (1.0, 2.5), (1.5, 2.0), (2.0, 1.75))  # how thick, and how much of it lies in large swaths
+FOG = (
+    (0.4, 3.0),
+    (0.7, 3.0),
+    (1.0, 2.5),
+    (1.5, 2.0),
+    (2.0, 1.75),
+)  # how thick, and how much of it lies in large swaths
 LIGHT = (0.1, 0.2, 0.3, 0.4, 0.5)  # added to the value of hue, saturation and value
 CONTRAST = (0.4, 0.3, 0.2, 0.1, 0.05)  # share that is left
 BENDING = (0.5, 0.9, 1.3, 1.7, 2.1)  # standard deviation of the displacement, pixels of 64
@@ -44,20 +50,21 @@ JPEG = (65, 58, 50, 40, 25)  # quality
 
 def gaussian_noise(images: torch.Tensor, severity: int, randoms: Randoms) -> torch.Tensor:
     """Independent noise on each pixel: a sensor in poor light."""
-    return images + GAUSSIAN[severity - 1] * _per_pixel(images, randoms, "standard_normal")
+    return images + GAUSSIAN[severity - 1] * _per_pixel(
+        images, randoms, lambda r, x: r.standard_normal(x.shape, dtype=np.float32)
+    )
 
 
 def shot_noise(images: torch.Tensor, severity: int, randoms: Randoms) -> torch.Tensor:
     """The Poisson noise of few photons, stronger where it is light."""
     photons = PHOTONS[severity - 1]
-    counts = [_drawn_for(image, lambda x, r=r: r.poisson(x * photons)) for image, r in zip(images, randoms, strict=True)]
-    return torch.stack(counts) / photons
+    return _per_pixel(images, randoms, lambda r, x: r.poisson(x * photons)) / photons
 
 
 def impulse_noise(images: torch.Tensor, severity: int, randoms: Randoms) -> torch.Tensor:
     """Salt and pepper: pixels stuck at white or black."""
     half = IMPULSES[severity - 1] / 2
-    drawn = _per_pixel(images, randoms, "random")
+    drawn = _per_pixel(images, randoms, lambda r, x: r.random(x.shape, dtype=np.float32))
     return torch.where(drawn < half, 0.0, torch.where(drawn > 1 - half, 1.0, images))
 
 
@@ -189,20 +196,14 @@ def _is_grey(image: np.ndarray) -> bool:
     return bool((image == image[:1]).all())
 
 
-def _drawn_for(image: torch.Tensor, draw: Callable[[np.ndarray], np.ndarray]) -> torch.Tensor:
-    """What is drawn for the image (3, S, S), or for one channel of it where all are the same."""
-    values = image.numpy()
-    drawn = draw(values[:1] if _is_grey(values) else values)
-    return torch.from_numpy(np.broadcast_to(drawn, values.shape).astype(np.float32))
-
-
-def _per_pixel(images: torch.Tensor, randoms: Randoms, law: str) -> torch.Tensor:
-    """Independent numbers for each pixel, by the name of a method of the generator."""
-    drawn = [
-        _drawn_for(image, lambda x, r=r: getattr(r, law)(x.shape, dtype=np.float32))
-        for image, r in zip(images, randoms, strict=True)
-    ]
-    return torch.stack(drawn)
+def _per_pixel(
+    images: torch.Tensor, randoms: Randoms, draw: Callable[[np.random.Generator, np.ndarray], np.ndarray]
+) -> torch.Tensor:
+    """What is drawn for the pixels of each image, or for one of its channels where all are the same."""
+    drawn = np.empty(images.shape, dtype=np.float32)
+    for place, (image, random) in enumerate(zip(images.numpy(), randoms, strict=True)):
+        drawn[place] = draw(random, image[:1] if _is_grey(image) else image)
+    return torch.from_numpy(drawn)
 
 
 def _offsets(reach: float) -> tuple[torch.Tensor, torch.Tensor]:

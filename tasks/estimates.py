@@ -86,7 +86,7 @@ def estimate_mean_share(
 def estimate_mean_gain(
     metric: str, name: str, gains: np.ndarray, each: int, rows: pd.DataFrame, params: EvaluateParams
 ) -> Finding:
-    """The mean of `gains` (n,) from -1 to 1, an image's difference of two shares of right answers under `each` conditions.
+    """The mean of `gains` (n,), an image's difference (-1 to 1) of two shares of right answers under `each` conditions.
 
     As estimate_gain, with the sums of the gains and of the losses in place of their numbers.
     """

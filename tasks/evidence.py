@@ -19,7 +19,7 @@ class Evidence:
     """The predictions as the stage predict writes them, the manifest as split does, and how to measure.
 
     `baseline` holds the predictions of the network trained from scratch; `costs` are the plan's; `stress` are both
-    models' answers under corruptions, `attributions` what the candidate's rest on (tasks/stress.py, tasks/attribute.py).
+    models' answers to harder images, `attributions` what the candidate's rest on (tasks/stress.py, tasks/attribute.py).
     """
 
     predictions: pd.DataFrame

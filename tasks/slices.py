@@ -31,7 +31,7 @@ def iter_slices(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def drawn_images(manifest: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """At most `count` images of test, in the manifest's order; which they are depends on the seed and their ids alone."""
+    """At most `count` images of test, in the manifest's order; which ones depends on the seed and their ids alone."""
     test = manifest[manifest["split"] == "test"].reset_index(drop=True)
     places = test["image_id"].map(lambda name: sha256_text(f"{seed} {name}")).sort_values().index[:count]
     return test.loc[places.sort_values()].reset_index(drop=True)

@@ -48,7 +48,7 @@ def stress(data: Path, manifest: Path, model: Path, scratch: Path, params: Stres
     pool = ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1), "stress", torch.set_num_threads, (1,))
     with warnings.catch_warnings(), pool:
         warnings.filterwarnings("ignore", "Input Tensor")  # Captum says at each step that it switched gradients on
-        parts = list(pool.map(lambda condition: images.under(*condition, models), conditions))
+        parts = list(pool.map(lambda condition: images.under(models, *condition), conditions))
     pd.concat(parts, ignore_index=True).to_parquet(out / TABLE, index=False)
     logger.info("scored %d test images under %d conditions, by 2 models", len(table), len(conditions))
 
@@ -63,7 +63,7 @@ class Model:
     @property
     def network(self) -> Network:
         """Logits from images of 0 to 1."""
-        return Network(self.scorer.net, self.scorer.facts["mean"], self.scorer.facts["std"])
+        return Network(self.scorer.net, self.scorer.facts)
 
     def predictions(self, images: torch.Tensor) -> pd.DataFrame:
         """float (N, 3, S, S) of 0 to 1 -> predicted, model and the probabilities, as tasks/predict.py has them."""
@@ -83,7 +83,7 @@ class Images:
     pixels: torch.Tensor
     params: StressParams
 
-    def under(self, family: str, kind: str, level: str, models: list[Model]) -> pd.DataFrame:
+    def under(self, models: list[Model], family: str, kind: str, level: str) -> pd.DataFrame:
         """What the models say of the images under one condition; families are corruption, scanner and attack."""
         found = []
         for model, images in zip(models, self._changed(kind, level, models), strict=True):

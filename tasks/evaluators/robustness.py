@@ -22,6 +22,7 @@ METRICS = (
     *("corruption_accuracy", "corruption_accuracy_drop", "corruption_gain_over_scratch"),
     *("condition_accuracy", "condition_overconfidence", "adversarial_accuracy"),
 )
+COLUMNS = ["family", "kind", "level", "model", "accuracy", "low", "high", "confidence", "n"]
 CORRUPTION, SCANNER, ATTACK = "corruption", "scanner", "attack"
 
 
@@ -57,21 +58,16 @@ def evaluate(evidence: Evidence) -> Iterator[Finding]:
 
 
 def curves(evidence: Evidence) -> pd.DataFrame:
-    """A row a model and condition, to draw: family, kind, level (0: as taken), model, accuracy, low, high, confidence,
-    n.
-    """
-    columns = ["family", "kind", "level", "model", "accuracy", "low", "high", "confidence", "n"]
-    found = []
-    for name, answer in zip(("candidate", "scratch"), answers(evidence) if evidence.stress is not None else (), strict=False):
-        for number, (family, condition) in enumerate(zip(answer.families, answer.conditions, strict=True)):
-            kind, level = condition.rsplit(" ", 1)
-            stages = [(level, answer.hits[number], answer.confidence[number])]
-            if not any(row[:4] == (family, kind, "0", name) for row in found):
-                stages.insert(0, ("0", answer.as_taken, answer.confidence_as_taken))
-            for step, hits, confidence in stages:
-                f = estimate_rate("condition_accuracy", "test", hits, answer.images, evidence.params)
-                found.append((family, kind, step, name, f.value, f.low, f.high, round(float(confidence.mean()), 10), f.n))
-    return pd.DataFrame(found, columns=columns)
+    """A row a model and condition, to draw: family, kind, level (0: as taken), model, accuracy, low, high, confidence, n."""
+    found: list[dict[str, object]] = []
+    for model, answer in zip(("candidate", "scratch"), answers(evidence) if evidence.stress is not None else ()):
+        for family, kind, level, hits, confidence in answer.steps():
+            figure = estimate_rate("condition_accuracy", "test", hits, answer.images, evidence.params)
+            ends = {"accuracy": figure.value, "low": figure.low, "high": figure.high}
+            sure = round(float(confidence.mean()), 10)
+            row = {"family": family, "kind": kind, "level": level, "model": model, **ends, "confidence": sure}
+            found.append(row | {"n": figure.n})
+    return pd.DataFrame(found, columns=COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +86,26 @@ class Answers:
         """Which conditions are averaged for which slice, as masks (C,): all corruptions, then each kind."""
         if (self.families == CORRUPTION).any():
             yield "test", self.families == CORRUPTION
-        kinds = np.array([condition.rsplit(" ", 1)[0] for condition in self.conditions])
+        kinds = np.array([split(condition)[0] for condition in self.conditions])
         for family in (CORRUPTION, SCANNER):
             for kind in dict.fromkeys(kinds[self.families == family]):
                 yield f"test/{family}={kind}", (self.families == family) & (kinds == kind)
+
+    def steps(self) -> Iterator[tuple[str, str, str, np.ndarray, np.ndarray]]:
+        """Family, kind, level, hits (n,) and confidence (n,): for each kind the images as taken, then each condition."""
+        before = None
+        for number, (family, condition) in enumerate(zip(self.families, self.conditions, strict=True)):
+            kind, level = split(condition)
+            if kind != before:
+                yield family, kind, "0", self.as_taken, self.confidence_as_taken
+            yield family, kind, level, self.hits[number], self.confidence[number]
+            before = kind
+
+
+def split(condition: str) -> tuple[str, str]:
+    """`shot noise 3` -> `shot noise` and `3`."""
+    kind, _, level = condition.rpartition(" ")
+    return kind, level
 
 
 def answers(evidence: Evidence) -> tuple[Answers, Answers]:
