@@ -22,7 +22,7 @@ BATCH = 64
 
 
 class Network(nn.Module):
-    """A network on images of 0 to 1, which `facts` (model.json) say how to standardise; its weights take no gradient."""
+    """A network on images of 0 to 1, to be standardised as `facts` (model.json) say; its weights take no gradient."""
 
     def __init__(self, net: nn.Module, facts: Mapping[str, Any]) -> None:
         super().__init__()

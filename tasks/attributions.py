@@ -1,9 +1,9 @@
 """What an answer rests on: attribution of a network's output to regions of the image, and whether it can be believed.
 
 Integrated gradients (Sundararajan, Taly & Yan 2017) by Captum, on the logit of the predicted class, averaged over
-square cells. They are the same for every architecture; Grad-CAM wants a layer with a map of places, which a transformer lacks,
-and at 64 pixels a network's last one has a few places only. The baseline, "no evidence", is the image strongly blurred:
-black or grey would itself be evidence where ink is black.
+square cells. They are the same for every architecture; Grad-CAM wants a layer with a map of places, which a transformer
+lacks, and at 64 pixels a network's last one has a few places only. The baseline, "no evidence", is the image strongly
+blurred: black or grey would itself be evidence where ink is black.
 """
 
 import numpy as np

@@ -58,9 +58,10 @@ def evaluate(evidence: Evidence) -> Iterator[Finding]:
 
 
 def curves(evidence: Evidence) -> pd.DataFrame:
-    """A row a model and condition, to draw: family, kind, level (0: as taken), model, accuracy, low, high, confidence, n."""
+    """Accuracy and mean confidence of candidate and scratch under each condition; level 0 is the images as taken."""
     found: list[dict[str, object]] = []
-    for model, answer in zip(("candidate", "scratch"), answers(evidence) if evidence.stress is not None else ()):
+    both = () if evidence.stress is None else zip(("candidate", "scratch"), answers(evidence), strict=True)
+    for model, answer in both:
         for family, kind, level, hits, confidence in answer.steps():
             figure = estimate_rate("condition_accuracy", "test", hits, answer.images, evidence.params)
             ends = {"accuracy": figure.value, "low": figure.low, "high": figure.high}
@@ -92,7 +93,7 @@ class Answers:
                 yield f"test/{family}={kind}", (self.families == family) & (kinds == kind)
 
     def steps(self) -> Iterator[tuple[str, str, str, np.ndarray, np.ndarray]]:
-        """Family, kind, level, hits (n,) and confidence (n,): for each kind the images as taken, then each condition."""
+        """Family, kind, level, hits (n,), confidence (n,): for each kind the images as taken, then each condition."""
         before = None
         for number, (family, condition) in enumerate(zip(self.families, self.conditions, strict=True)):
             kind, level = split(condition)
