@@ -64,7 +64,7 @@ def test_the_verdict_names_every_slice_and_what_it_rests_on(folder: Path, tmp_pa
     assert not verdict.passed
     assert verdict.digests["plan"] == sha256_file(folder / "plan.yaml")
     assert verdict.digests["report"] == sha256_file(folder / "report" / "report.json")
-    assert verdict.digests["predictions"] == sha256_file(folder / "ours.parquet")
+    assert verdict.digests["predictions"] == sha256_file(folder / "predictions.parquet")
     assert verdict.digests["model"] == sha256_file(folder / "model" / "model.safetensors")
 
 
