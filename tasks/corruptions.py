@@ -42,7 +42,7 @@ FOG = (
 )  # how thick, and how much of it lies in large swaths
 LIGHT = (0.1, 0.2, 0.3, 0.4, 0.5)  # added to the value of hue, saturation and value
 CONTRAST = (0.4, 0.3, 0.2, 0.1, 0.05)  # share that is left
-BENDING = (0.5, 0.9, 1.3, 1.7, 2.1)  # standard deviation of the displacement, pixels of 64
+BENDING = (0.4, 0.7, 1.0, 1.3, 1.6)  # standard deviation of the displacement, pixels of 64
 BEND = 4.0  # pixels of 64: how far a bend reaches
 COARSENESS = (0.9, 0.8, 0.7, 0.6, 0.5)  # side of the coarse image
 JPEG = (65, 58, 50, 40, 25)  # quality
