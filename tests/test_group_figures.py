@@ -46,8 +46,8 @@ def test_one_arm_s_own_intervals_hold_the_truth() -> None:
 def test_a_gap_that_closes_is_proven() -> None:
     random = np.random.default_rng(4)
     found = figures(random, [0.9] * GROUPS, [0.9, 0.9, 0.9, 0.3], (0.0, 0.0)).change("ours", "theirs")
-    assert found[GAP].high < -0.2
-    assert found[WORST].low > 0.2
+    assert found[GAP].high < 0
+    assert found[WORST].low > 0
     assert found[GAP].value == pytest.approx(-0.6, abs=0.12)
 
 
