@@ -1,8 +1,8 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
-from-scratch baseline) -> open the test set -> predict -> evaluate -> judge -> card -> record -> register as challenger
--> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is spent is not opened.
+from-scratch baseline) -> open the test set -> predict -> embed -> evaluate -> judge -> card -> record -> register as
+challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is spent is not opened.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from tasks.choose_backbone import choose_backbone
 from tasks.data_version import DataVersion, data_version
 from tasks.decision import decided_by, version_tags
 from tasks.digests import sha256_file
+from tasks.embed import embed
 from tasks.errors import BackboneRefused, BadInput, DigestMismatch
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
@@ -38,6 +39,7 @@ from tasks.params import (
     CertifyParams,
     CheckDataParams,
     ChooseBackboneParams,
+    EmbedParams,
     EvaluateParams,
     FinetuneParams,
     S,
@@ -71,6 +73,7 @@ SECTIONS: tuple[type[Section], ...] = (
     ChooseBackboneParams,
     AuditParams,
     FinetuneParams,
+    EmbedParams,
     EvaluateParams,
     CertifyParams,
 )
@@ -152,10 +155,19 @@ def make_verdict(about: Project, run: Path) -> None:
     model, scratch = run / "model", run / "scratch"
     predictions = predict(data=data, manifest=manifest, model=model, out=run / "predictions")
     baseline = predict(data=data, manifest=manifest, model=scratch, out=run / "scratch_predictions")
+    embeddings = embed(
+        data=data,
+        manifest=manifest,
+        backbone=run / "backbone",
+        model=model,
+        params=knobs(EmbedParams, about),
+        out=run / "embeddings",
+    )
     report = evaluate(
         predictions=predictions,
         scratch_predictions=baseline,
         manifest=manifest,
+        embeddings=embeddings,
         plan=about.plan,
         params=knobs(EvaluateParams, about),
         out=run / "report",

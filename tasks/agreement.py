@@ -9,7 +9,7 @@ ANNOTATOR = "annotator_"  # begins the columns of metadata.csv, one an annotator
 
 
 def ratings(rows: pd.DataFrame) -> np.ndarray:
-    """How often each image (n,) was given each label, (n, K), from its annotator columns; an empty cell is no rating."""
+    """How often each image (n,) was given each label, (n, K), by its annotator columns; an empty cell is no rating."""
     columns = [column for column in rows if column.startswith(ANNOTATOR)]
     given = rows[columns].fillna("").astype(str)
     labels = sorted(set(given.to_numpy().ravel()) - {""})

@@ -29,7 +29,7 @@ EVIDENCE = "evidence"  # the folder of artifacts
 BUNDLE = f"{EVIDENCE}/bundle.json"
 STAGES = (
     *("check_data/contract.json", "split", "shortlist", "backbone", "audit"),
-    *("predictions", "scratch_predictions", "report", "verdict"),
+    *("predictions", "scratch_predictions", "embeddings", "report", "verdict"),
 )
 PAGES = {"card": "card/card.html", "selection": "shortlist/selection.html", "audit": "audit/audit.html"}
 JUDGING = ("report", "gate")  # the modules that turn predictions into findings, and findings into a verdict
@@ -38,6 +38,7 @@ NEEDED = {
     "predictions": f"{EVIDENCE}/predictions/predictions.parquet",
     "scratch_predictions": f"{EVIDENCE}/scratch_predictions/predictions.parquet",
     "manifest": f"{EVIDENCE}/split/manifest.parquet",
+    "embeddings": f"{EVIDENCE}/embeddings/embeddings.parquet",
     "plan": f"{EVIDENCE}/rules/plan.yaml",
     "bundle": BUNDLE,
     "report": f"{EVIDENCE}/report/report.json",

@@ -31,9 +31,7 @@ def cue(labels: np.ndarray, values: np.ndarray, clusters: Clusters, resamples: i
     ones = np.ones(len(first))
     chance = np.array([shared(*_permuted(first, second, clusters, random), ones) for _ in range(resamples)])
     told, mean = shared(first, second, ones), float(chance.mean())
-    drawn = np.array(
-        [shared(first, second, w) for chunk in draw_weights(clusters, resamples, seed) for w in chunk]
-    )
+    drawn = np.array([shared(first, second, w) for chunk in draw_weights(clusters, resamples, seed) for w in chunk])
     value, drawn = _beyond(told, mean), _beyond(drawn, mean)
     ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) - drawn.mean() + value
     p = (1 + int((chance >= told - 1e-12).sum())) / (resamples + 1)
@@ -42,9 +40,8 @@ def cue(labels: np.ndarray, values: np.ndarray, clusters: Clusters, resamples: i
 
 def shared(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> float:
     """The normalised mutual information of two codings (n,) under weights (n,): over the mean of both entropies."""
-    joint = np.zeros((first.max() + 1, second.max() + 1))
-    np.add.at(joint, (first, second), weights)
-    joint /= joint.sum()
+    k, m = first.max() + 1, second.max() + 1
+    joint = np.bincount(first * m + second, weights, k * m).reshape(k, m) / weights.sum()
     one, other = _entropy(joint.sum(axis=1)), _entropy(joint.sum(axis=0))
     return (one + other - _entropy(joint.ravel())) / max((one + other) / 2, 1e-12)
 

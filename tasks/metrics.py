@@ -317,4 +317,26 @@ REGISTRY = {
         "change of the gap in accuracy against training from scratch", DIFFERENCE, better="at_most", lowest=-1.0
     ),
     "weak_slice_accuracy": Described("accuracy of the weakest slice found", SHARE),
+    "membership_auc": Described("area under the membership attack's ROC curve", SHARE, better="at_most"),
+    "membership_auc_calibrated": Described(
+        "area under the calibrated membership attack's ROC curve", SHARE, better="at_most"
+    ),
+    "membership_tpr": Described(
+        "share of training images that the membership attack finds at 1 % false alarms", SHARE, better="at_most"
+    ),
+    "membership_tpr_calibrated": Described(
+        "share of training images that the calibrated membership attack finds at 1 % false alarms",
+        SHARE,
+        better="at_most",
+    ),
+    "personal_data_share": Described("share of images with personal data in their files", SHARE, better="at_most"),
+    "near_duplicate_share": Described("share of images with a near-duplicate in train", SHARE, better="at_most"),
+    "exact_duplicates": Described(
+        "images with the same pixels as one in train", NUMBER, better="at_most", highest=math.inf
+    ),
+    "label_error_share": Described("estimated share of wrong labels", SHARE, better="at_most"),
+    "annotator_alpha": Described("annotators' agreement, Krippendorff's alpha", NUMBER, lowest=-1.0),
+    "label_cue": Described(
+        "information about the label, normalised and beyond chance", NUMBER, better="at_most", lowest=-1.0
+    ),
 }

@@ -1,9 +1,9 @@
 """Near-duplicates: which image of another split is nearer to a training image than look-alikes are to each other.
 
 What "near" means differs from one data set to another, and the images of one class look alike. So the threshold comes
-from the training images themselves: how far is each from its nearest one of the same class and of another group (another
-subject)? An image of another split is such a look-alike under the null hypothesis, for its groups are others too; one
-that is much nearer is a copy, or shows what a training image shows.
+from the training images themselves: how far is each from its nearest one of the same class and of another group (say,
+another subject)? An image of another split is such a look-alike under the null hypothesis, for its groups are others
+too; one that is much nearer is a copy, or shows what a training image shows.
 """
 
 import math

@@ -27,11 +27,12 @@ XMP = {
 ADDRESS = re.compile(r"[A-Za-z0-9][\w.+-]*(@|\(at\)|\[at\])[A-Za-z0-9-]+\.[A-Za-z]{2,}")
 # International, German with its area code, and North American: long numbers and dates alone are no telephone numbers.
 NUMBER = re.compile(
-    r"(?<![\d.])(\+\d[\d ()-]{7,15}\d|\(0\d{1,4}\)[ -]?\d[\d -]{4,9}\d|0\d{2,4}[ /]\d{5,9}|\(?\d{3}\)?-\d{3}-\d{4})(?![\d.])"
+    r"(?<![\d.])(\+\d[\d ()-]{7,15}\d|\(0\d{1,4}\)[ -]?\d[\d -]{4,9}\d|0\d{2,4}[ /]\d{5,9}|"
+    r"\(?\d{3}\)?-\d{3}-\d{4})(?![\d.])"
 )
 WORD = re.compile(r"[A-ZÀ-Þ]?[a-zß-ÿ]+|[A-ZÀ-Þ]+")
 # Common given names of a few languages; one counts where another word follows it or stands before it.
-GIVEN = frozenset(
+NAMES = (
     "aaron abdul adam ahmed aisha alexander ali alice amanda amir ana andrea andreas andrew angela anita anna anne "
     "antonio arthur barbara ben benjamin bernd birgit brian camille carlos carmen caroline catherine charles chen "
     "christian christina christopher claudia daniel david deborah dennis diego dieter dmitri dorothea edward elena "
@@ -45,8 +46,9 @@ GIVEN = frozenset(
     "paul paula pedro peter petra philipp philippe pierre priya rachel rafael rajesh rebecca richard robert roberto "
     "sabine samuel sandra sarah sebastian sergei simon sofia sophie stefan stefanie stephan stephen steven susan "
     "susanne svetlana teresa thomas tim timothy tobias ulrich ursula uwe valentina victor vladimir walter werner "
-    "wilhelm william wolfgang xavier yasmin yusuf zhang".split()
+    "wilhelm william wolfgang xavier yasmin yusuf zhang"
 )
+GIVEN = frozenset(NAMES.split())
 
 
 def personal_data(content: bytes, path: str, label: str = "") -> list[str]:
@@ -84,9 +86,7 @@ def in_path(path: str, label: str = "") -> set[str]:
         for k, word in enumerate(words)
     )
     return {
-        kind
-        for kind, holds in ((NAME, named), (EMAIL, ADDRESS.search(path)), (PHONE, NUMBER.search(path)))
-        if holds
+        kind for kind, holds in ((NAME, named), (EMAIL, ADDRESS.search(path)), (PHONE, NUMBER.search(path))) if holds
     }
 
 

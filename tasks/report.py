@@ -1,6 +1,7 @@
 """The report on a model, from tables alone: what the stage evaluate writes, and what a replay writes again.
 
-Writes report.json (the findings), weak_slices.json (what the search for them proposed), calibration.json (what was
+Writes report.json (the findings), weak_slices.json (what the search for them proposed), personal_data.json (files that
+carry some), leakage.json (copies of training images, labels that look wrong), calibration.json (what was
 chosen on the calibration split: below which confidence a person is asked, and how large prediction sets are),
 metrics.json (point values of each split, for `dvc metrics`), confusion.csv, reliability.csv and risk_coverage.csv (for
 plots), and evidence.json (digests of what was measured).
@@ -15,7 +16,18 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.digests import digest_of
-from tasks.evaluators import Evaluator, accuracy, calibration, conformal, fairness, selective, transfer, weak_slices
+from tasks.evaluators import (
+    Evaluator,
+    accuracy,
+    calibration,
+    conformal,
+    fairness,
+    leakage,
+    privacy,
+    selective,
+    transfer,
+    weak_slices,
+)
 from tasks.evaluators.calibration import reliability
 from tasks.evidence import Evidence, read_evidence
 from tasks.findings import EVIDENCE, REPORT, Finding, without_nan, write_findings
@@ -32,6 +44,8 @@ EVALUATORS: dict[str, Evaluator] = {
     "conformal": conformal,
     "fairness": fairness,
     "weak_slices": weak_slices,
+    "privacy": privacy,
+    "leakage": leakage,
 }
 logger = logging.getLogger("tasks.report")
 
@@ -57,6 +71,8 @@ def write_report(tables: Mapping[str, Path], plan: Path, params: EvaluateParams,
     selective.curves(table).to_csv(out / "risk_coverage.csv", index=False)
     _write_json(without_nan(_chosen(evidence)), out / "calibration.json")
     _write_json(without_nan([*weak_slices.table(evidence)]), out / "weak_slices.json")
+    _write_json(privacy.files(evidence), out / "personal_data.json")
+    _write_json(without_nan(leakage.details(evidence)), out / "leakage.json")
     models = {"model": model_of(table)} | ({} if baseline is None else {"scratch_model": model_of(baseline)})
     _write_json(models | {name: _digest(path) for name, path in tables.items()}, out / EVIDENCE)
 
