@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from drawn_predictions import PARAMS, draw_manifest, draw_predictions
+from drawn_predictions import PARAMS, draw_embeddings, draw_manifest, draw_predictions
 
 from tasks.card_sections import Found, asking, groups, prediction_sets, weak_slices
 from tasks.evaluate import evaluate
@@ -19,6 +19,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ours, poor = draw_predictions(manifest, 3, seed=1), draw_predictions(manifest, 0, seed=1)
     ours = ours.where(~ours["image_id"].isin(manifest["image_id"][weak]), poor)
     tables = {"predictions": ours, "scratch_predictions": draw_predictions(manifest, 1, seed=2), "manifest": manifest}
+    tables["embeddings"] = draw_embeddings(manifest, seed=3)
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
     inputs = {name: folder / f"{name}.parquet" for name in tables}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from drawn_predictions import PARAMS, draw_manifest, draw_predictions
+from drawn_predictions import PARAMS, draw_embeddings, draw_manifest, draw_predictions
 
 from tasks.errors import EvidenceMissing
 from tasks.evaluate import evaluate
@@ -14,7 +14,12 @@ from tasks.metrics import REGISTRY
 from tasks.plan import load_plan
 from tasks.report import EVALUATORS
 
-MANIFEST = draw_manifest().assign(slice_stroke=lambda table: ["bold", "thin"] * (len(table) // 2))
+MANIFEST = draw_manifest(train=58).assign(
+    slice_stroke=lambda table: ["bold", "thin"] * (len(table) // 2),
+    slice_slant=lambda table: ["left", "right", "right", "left"] * (len(table) // 4),
+    annotator_1=lambda table: table["label"],
+    annotator_2=lambda table: ["a", *table["label"].iloc[1:]],
+)
 PLAN = Path("governance/plan.yaml")
 
 
@@ -23,6 +28,7 @@ def put_inputs(folder: Path, predictions: pd.DataFrame | None = None) -> dict[st
         "predictions": draw_predictions(MANIFEST, 2, seed=1) if predictions is None else predictions,
         "scratch_predictions": draw_predictions(MANIFEST, 1, seed=2),
         "manifest": MANIFEST,
+        "embeddings": draw_embeddings(MANIFEST, seed=3),
     }
     for name, table in tables.items():
         (folder / name).mkdir(parents=True)
@@ -66,7 +72,7 @@ def test_the_tables_for_plots_have_a_row_a_test_image_and_a_bin(report: Path) ->
 def test_two_runs_write_the_same_bytes(report: Path, tmp_path: Path) -> None:
     again = evaluate.fn(**put_inputs(tmp_path), params=PARAMS, out=tmp_path / "report")
     names = ["report.json", "metrics.json", "confusion.csv", "reliability.csv", "evidence.json"]
-    names += ["risk_coverage.csv", "calibration.json", "weak_slices.json"]
+    names += ["risk_coverage.csv", "calibration.json", "weak_slices.json", "leakage.json", "personal_data.json"]
     assert [(again / n).read_bytes() for n in names] == [(report / n).read_bytes() for n in names]
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from drawn_predictions import PARAMS, draw_manifest, draw_predictions
+from drawn_predictions import PARAMS, draw_embeddings, draw_manifest, draw_predictions
 
 from tasks.digests import sha256_file
 from tasks.errors import DigestMismatch, EvidenceMissing, PlanInvalid
@@ -45,8 +45,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_predictions(manifest, 4, 1, digest).to_parquet(folder / "ours.parquet")
     draw_predictions(manifest, 1, 2).to_parquet(folder / "theirs.parquet")
     manifest.to_parquet(folder / "manifest.parquet")
+    draw_embeddings(manifest, 3).to_parquet(folder / "embeddings.parquet")
     (folder / "plan.yaml").write_text(PLAN)
-    tables = {"predictions": "ours", "scratch_predictions": "theirs", "manifest": "manifest"}
+    tables = {
+        "predictions": "ours",
+        "scratch_predictions": "theirs",
+        "manifest": "manifest",
+        "embeddings": "embeddings",
+    }
     inputs = {"plan": folder / "plan.yaml", **{k: folder / f"{v}.parquet" for k, v in tables.items()}}
     evaluate.fn(**inputs, params=PARAMS, out=folder / "report")
     return folder
