@@ -1,7 +1,8 @@
-"""What the model card says of asking a person, of prediction sets, of groups and of weak slices: plots and rows.
+"""What the model card says of asking a person, prediction sets, groups, weak slices, privacy and leaks: plots and rows.
 
 Every figure is a Finding; the report folder's other files say what was chosen on the calibration split
-(calibration.json), draw the curve (risk_coverage.csv) and list the slices that a search proposed (weak_slices.json).
+(calibration.json), draw the curve (risk_coverage.csv) and list the slices that a search proposed
+(weak_slices.json), files with personal data (personal_data.json), copies and doubtful labels (leakage.json).
 """
 
 import json
@@ -85,6 +86,36 @@ def weak_slices(report: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: not row["confirmed"])
 
 
+def privacy(found: Found, report: Path) -> dict[str, Any] | None:
+    """The membership attacks, the share of files with personal data, and which; None where nothing was embedded."""
+    if ("personal_data_share", "all") not in found:
+        return None
+    attacks = [("loss", ""), ("loss beyond that of the reference model", "_calibrated")]
+    rows = [
+        {"by": by, "auc": _text(area), "tpr": _text(found.get((f"membership_tpr{suffix}", "test")))}
+        for by, suffix in attacks
+        if (area := found.get((f"membership_auc{suffix}", "test")))
+    ]
+    files = _json(report / "personal_data.json")
+    return {"rows": rows, "share": _text(found["personal_data_share", "all"]), "files": files}
+
+
+def leakage(found: Found, report: Path) -> dict[str, Any] | None:
+    """Copies of training images, labels that look wrong, and what gives the label away; None as in `privacy`."""
+    if ("label_error_share", "train") not in found:
+        return None
+    copies = [
+        {"split": split, "near": _text(found[metric, split]), "exact": f"{found['exact_duplicates', split].value:.0f}"}
+        for metric, split in found
+        if metric == "near_duplicate_share"
+    ]
+    labels = {
+        metric: [{"split": place, "figure": _text(f)} for (name, place), f in found.items() if name == metric]
+        for metric in ("label_error_share", "annotator_alpha", "label_cue")
+    }
+    return {"copies": copies, **labels, **_json(report / "leakage.json")}
+
+
 def _unassessable(found: Found, place: str) -> str:
     return found["accuracy_gap", place].method.partition("not assessable: ")[2]
 
@@ -98,7 +129,7 @@ def _text(finding: Finding | None) -> str:
     if finding is None or not finding.is_number:
         return "not assessable"
     figures = (finding.value, finding.low, finding.high)
-    if finding.metric.startswith(("expected_cost", "saving", "mean_set_size")):
+    if finding.metric.startswith(("expected_cost", "saving", "mean_set_size", "annotator_alpha", "label_cue")):
         return "{:.3f} [{:.3f},\u00a0{:.3f}]".format(*figures)
     sign = "+" if finding.metric == "accuracy_gap_change" else ""
     value, low, high = (f"{100 * x:{sign}.1f}" for x in figures)

@@ -68,7 +68,7 @@ def _compared(evidence: Evidence) -> dict[str, pd.DataFrame]:
     embedded = evidence.embedded
     assert embedded is not None
     train, rows = embedded.of("train"), embedded.rows
-    asked: np.ndarray = np.flatnonzero(rows["split"].isin(COMPARED).to_numpy())
+    asked = np.flatnonzero(rows["split"].isin(COMPARED).to_numpy())
     told = _told(embedded, train, asked)
     pictures = rows.iloc[train].drop_duplicates("picture").set_index("picture")["path"]
     told["of"] = rows["picture"].iloc[asked].map(pictures).to_numpy()
@@ -94,6 +94,7 @@ def _told(embedded: Embeddings, train: np.ndarray, asked: np.ndarray) -> pd.Data
     """For both fingerprints p and the path of the nearest training image."""
     rows, columns = embedded.rows, dict[str, np.ndarray]()
     known, others = rows.iloc[train], rows.iloc[asked]
+    paths = np.array([*known["path"], None], dtype=object)  # the last stands for none
     for name, values, measure, censored in (
         ("features", embedded.features, cosine_distances, CENSORED),
         ("hash", embedded.hashes, _bits, 0.0),  # whole numbers, of which the smallest are many
@@ -101,7 +102,7 @@ def _told(embedded: Embeddings, train: np.ndarray, asked: np.ndarray) -> pd.Data
         null = nearest(values[train], values[train], known, known, measure)
         found = nearest(values[asked], values[train], others, known, measure)
         columns[f"p_{name}"] = chances(null, known["label"].to_numpy(), found, others["label"].to_numpy(), censored)
-        columns[f"of_{name}"] = np.where(found.place >= 0, known["path"].to_numpy()[found.place], None)
+        columns[f"of_{name}"] = paths[found.place]
     return pd.DataFrame(columns)
 
 
