@@ -15,7 +15,7 @@ import pandas as pd
 
 TAIL = 0.1  # share of the null distances whose form is fitted
 LEAST = 40  # null distances; a tail of fewer says nothing
-CENSORED = 0.25  # share of the tail that is counted and not measured: copies within train must not widen the null
+CENSORED = 0.25  # of the tail, counted and not measured: up to 2.5 % of copies within train do not widen the null
 ROWS = 1000  # of a block of distances
 TINY = 1e-9  # a distance below this is the rounding of features
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (q, ...), (t, ...) -> distances (q, t)

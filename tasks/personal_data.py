@@ -28,7 +28,7 @@ ADDRESS = re.compile(r"[A-Za-z0-9][\w.+-]*(@|\(at\)|\[at\])[A-Za-z0-9-]+\.[A-Za-
 # International, German with its area code, and North American: long numbers and dates alone are no telephone numbers.
 NUMBER = re.compile(
     r"(?<![\d.])(\+\d[\d ()-]{7,15}\d|\(0\d{1,4}\)[ -]?\d[\d -]{4,9}\d|0\d{2,4}[ /]\d{5,9}|"
-    r"\(?\d{3}\)?-\d{3}-\d{4})(?![\d.])"
+    r"\(?\d{3}\)?-\d{3}-\d{4})(?!\.?\d)"
 )
 WORD = re.compile(r"[A-ZÀ-Þ]?[a-zß-ÿ]+|[A-ZÀ-Þ]+")
 # Common given names of a few languages; one counts where another word follows it or stands before it.

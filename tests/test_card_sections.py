@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from drawn_predictions import PARAMS, draw_embeddings, draw_manifest, draw_predictions
 
-from tasks.card_sections import Found, asking, groups, prediction_sets, weak_slices
+from tasks.card_sections import Found, asking, groups, leakage, prediction_sets, privacy, weak_slices
 from tasks.evaluate import evaluate
 from tasks.findings import index_findings, read_findings
 
@@ -74,3 +74,23 @@ def test_the_planted_weakness_leads_the_weak_slices(report: Path) -> None:
     assert first["confirmed"]
     assert "condition=noise" in first["name"]
     assert first["chance"] == "below 0.001"
+
+
+def test_privacy_repeats_both_attacks_and_the_files_with_personal_data(found: Found, report: Path) -> None:
+    said = privacy(found, report)
+    assert said is not None
+    area = found["membership_auc", "test"]
+    assert said["rows"][0]["auc"].startswith(f"{100 * area.value:.1f}\u00a0% [")
+    assert len(said["rows"]) == 2
+    assert said["files"] == []
+    assert privacy({}, report) is None
+
+
+def test_copies_and_doubtful_labels_are_told_by_split(found: Found, report: Path) -> None:
+    said = leakage(found, report)
+    assert said is not None
+    assert [row["split"] for row in said["copies"]] == ["test", "mirror"]
+    assert [row["split"] for row in said["label_error_share"]] == ["train", "test"]
+    assert {row["split"] for row in said["label_errors"]} <= {"train", "test"}
+    assert said["label_cue"][0]["split"] == "train/condition=*"
+    assert leakage({}, report) is None

@@ -73,21 +73,22 @@ def _compared(evidence: Evidence) -> dict[str, pd.DataFrame]:
     pictures = rows.iloc[train].drop_duplicates("picture").set_index("picture")["path"]
     told["of"] = rows["picture"].iloc[asked].map(pictures).to_numpy()
     same = told["of"].notna()
-    hashed = (told["p_hash"] < told["p_features"]) & (told["p_features"] <= AGREEING)
+    agreeing = (told["p_features"] <= AGREEING) & (told["of_features"] == told["of_hash"])
+    hashed = agreeing & (told["p_hash"] < told["p_features"])
     told["why"] = np.where(same, EXACT, np.where(hashed, BY_HASH, BY_FEATURES))
     nearer = np.where(told["why"] == BY_HASH, told["of_hash"], told["of_features"])
     told["of"] = told["of"].where(same, nearer)
-    told["p"] = np.where(same, 0.0, _both(told["p_features"], told["p_hash"])).round(12)
+    told["p"] = np.where(same, 0.0, _both(told["p_features"], told["p_hash"], agreeing)).round(12)
     told.insert(0, "image", rows["path"].iloc[asked].to_numpy())
     told["label"] = rows["label"].iloc[asked].to_numpy()
     kept = told[["image", "label", "of", "why", "p"]].assign(split=rows["split"].iloc[asked].to_numpy())
     return {s: _confirmed(kept[kept["split"] == s].drop(columns="split"), evidence) for s in COMPARED}
 
 
-def _both(features: pd.Series, hashes: pd.Series) -> np.ndarray:
-    """Twice the smaller p (Bonferroni); the hash alone proves nothing, for its 64 bits also coincide by chance."""
+def _both(features: pd.Series, hashes: pd.Series, agreeing: pd.Series) -> np.ndarray:
+    """Twice the smaller p (Bonferroni); the hash alone proves nothing, for its 64 bits also meet by chance."""
     twice = 2 * np.fmin(features, hashes)
-    return np.minimum(1.0, np.where(features <= AGREEING, twice, np.fmax(features, twice)))
+    return np.minimum(1.0, np.where(agreeing, twice, np.fmax(features, twice)))
 
 
 def _told(embedded: Embeddings, train: np.ndarray, asked: np.ndarray) -> pd.DataFrame:
