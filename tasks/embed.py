@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tasks.digests import sha256_file
 from tasks.embeddings import FILE, JOINED, REFERENCE, REFERRED, columns_of
 from tasks.fingerprints import perceptual_hash, picture_digest
 from tasks.images import decode
@@ -24,7 +25,7 @@ from tasks.params import EmbedParams
 from tasks.personal_data import personal_data
 from tasks.pixels import load_pixels
 from tasks.reference import out_of_fold
-from tasks.scorer import Scorer, outputs_of
+from tasks.scorer import WEIGHTS, Scorer, outputs_of
 from tasks.stage import stage
 from tasks.weights import create_backbone
 
@@ -45,7 +46,7 @@ def embed(data: Path, manifest: Path, backbone: Path, model: Path, params: Embed
     train = np.flatnonzero((table["split"] == "train").to_numpy())
     told[PROBABILITY][train] = scorer.probabilities(pixels[torch.from_numpy(train)])
     columns = {k: v for prefix, p in told.items() for k, v in columns_of(prefix, scorer.classes, p).items()}
-    described.assign(**columns).to_parquet(out / FILE, index=False)
+    described.assign(model=sha256_file(model / WEIGHTS), **columns).to_parquet(out / FILE, index=False)
     logger.info("described %d images by %d features each", *features.shape)
 
 

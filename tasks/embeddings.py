@@ -3,7 +3,7 @@
 A row an image: `picture` (digest of its pixels), `hash` (64 perceptual bits in hexadecimal), `personal` (kinds of
 personal data in its file, joined by "; "), `embedding` (the frozen backbone's features, float16); for train and test
 also `reference_<label>` (a linear probe's out-of-fold probabilities), and for train `prob_<label>` (the candidate's
-probabilities, which the predictions leave out because training images judge nothing).
+probabilities, which the predictions leave out because training images judge nothing) with `model` (its digest).
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from tasks.metrics import PROBABILITY, classes_of
 FILE = "embeddings.parquet"
 REFERENCE = "reference_"
 JOINED = "; "
-COLUMNS = ("image_id", "picture", "hash", "personal", "embedding")
+COLUMNS = ("image_id", "picture", "hash", "personal", "embedding", "model")
 REFERRED = ("train", "test")  # the splits with reference probabilities
 
 

@@ -44,15 +44,19 @@ def draw_predictions(manifest: pd.DataFrame, skill: float, seed: int, model: str
     ).assign(**columns)
 
 
-def draw_embeddings(manifest: pd.DataFrame, seed: int, skill: float = 2, width: int = 6) -> pd.DataFrame:
+def draw_embeddings(manifest: pd.DataFrame, seed: int, skill: float = 2, model: str = f"{1:064x}") -> pd.DataFrame:
     """What the stage embed might say: clouds of features by class, no two images alike, a probe of some skill."""
     random = np.random.default_rng(seed)
     truth, n = pd.Index(CLASSES).get_indexer(manifest["label"]), len(manifest)
-    features = random.normal(size=(n, width)) + 2 * np.eye(len(CLASSES), width)[truth]
+    features = random.normal(size=(n, 6)) + 2 * np.eye(len(CLASSES), 6)[truth]
     scores = random.normal(size=(n, len(CLASSES))) + skill * np.eye(len(CLASSES))[truth]
     told = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     columns: dict[str, object] = {"image_id": manifest["image_id"], "picture": [f"{i:064x}" for i in range(n)]}
-    columns |= {"hash": [f"{b:016x}" for b in random.integers(0, 2**64, n, dtype=np.uint64)], "personal": ""}
+    columns |= {
+        "hash": [f"{b:016x}" for b in random.integers(0, 2**64, n, dtype=np.uint64)],
+        "personal": "",
+        "model": model,
+    }
     columns |= {"embedding": list(features.astype(np.float16))}
     for prefix, splits in (("reference_", ("train", "test")), ("prob_", ("train",))):
         inside = manifest["split"].isin(splits).to_numpy()[:, None]

@@ -62,6 +62,7 @@ def test_every_image_is_described_and_only_what_is_asked_is_answered(inputs: dic
     assert list(table["image_id"]) == list(manifest["image_id"])
     assert len(table["embedding"][0]) == timm.create_model("test_resnet", num_classes=0).num_features
     answered = {prefix: set(found.rows.loc[table[f"{prefix}_a"].notna(), "split"]) for prefix in ("reference", "prob")}
+    assert set(table["model"]) == {sha256_file(inputs["model"] / "model.safetensors")}
     assert answered == {"reference": {"train", "test"}, "prob": {"train"}}
     told = table.set_index("image_id")
     assert told.loc["images/a.jpg", "personal"] == f"{POSITION}; {SERIAL}"

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_predictions(manifest, 4, 1, digest).to_parquet(folder / "ours.parquet")
     draw_predictions(manifest, 1, 2).to_parquet(folder / "theirs.parquet")
     manifest.to_parquet(folder / "manifest.parquet")
-    draw_embeddings(manifest, 3).to_parquet(folder / "embeddings.parquet")
+    draw_embeddings(manifest, 3, model=digest).to_parquet(folder / "embeddings.parquet")
     (folder / "plan.yaml").write_text(PLAN)
     tables = {
         "predictions": "ours",

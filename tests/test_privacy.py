@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from drawn_predictions import CLASSES, PARAMS, draw_embeddings, draw_manifest, draw_predictions
 
+from tasks.errors import EvidenceMissing
 from tasks.evaluators import privacy
 from tasks.evaluators.privacy import files
 from tasks.evidence import Evidence
@@ -58,6 +59,11 @@ def test_no_file_with_personal_data_still_leaves_room_for_some_in_the_source() -
     finding = found(TABLE)["personal_data_share", "all"]
     assert finding.value == finding.low == 0
     assert finding.high == pytest.approx(1 - 0.025 ** (1 / len(TABLE)))  # the exact bound for none in n
+
+
+def test_answers_of_another_model_are_refused() -> None:
+    with pytest.raises(EvidenceMissing, match="of model 000000000000, the embeddings of aaaaaaaaaaaa"):
+        found(TABLE.assign(model="a" * 64))
 
 
 def test_without_the_table_nothing_is_claimed() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tasks.embeddings import JOINED, Embeddings
+from tasks.errors import EvidenceMissing
 from tasks.estimates import make_finding
 from tasks.evidence import Evidence
 from tasks.findings import Finding
@@ -18,6 +19,7 @@ from tasks.intervals import clopper_pearson
 from tasks.membership import attack_auc, attack_tpr, log_losses
 from tasks.metrics import outcomes_of
 from tasks.personal_data import KINDS
+from tasks.predictions import model_of
 from tasks.resampling import Clusters, choose_clusters
 
 FPR = 0.01  # at which `membership_tpr` is read: the lowest that a few hundred images can tell
@@ -53,6 +55,11 @@ def _attacks(evidence: Evidence, embedded: Embeddings) -> Iterator[Finding]:
     train, test = embedded.of("train"), embedded.of("test")
     if not len(train) or not len(test):
         return
+    candidate, theirs = model_of(judged), model_of(embedded.rows)
+    if candidate != theirs:
+        raise EvidenceMissing(
+            f"the predictions are those of model {candidate[:12]}, the embeddings of {theirs[:12]}; run the stage embed"
+        )
     clusters = choose_clusters(embedded.rows.iloc[np.concatenate([train, test])], params.min_clusters)
     member = np.arange(len(train) + len(test)) < len(train)
     sides = clusters.of(member), clusters.of(~member)
