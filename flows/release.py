@@ -1,14 +1,17 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
-from-scratch baseline) -> open the test set -> predict -> embed -> evaluate -> judge -> card -> record -> register as
-challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is spent is not opened.
+from-scratch baseline) -> open the test set -> predict -> embed -> evaluate -> judge -> card -> compare with the
+champion -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set
+that is spent is not opened. Where negative flips alone speak against a candidate, one between it and the champion is
+judged after it.
 """
 
 import dataclasses
 import datetime as dt
 import json
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +23,20 @@ from tasks.audit_augmentation import audit_augmentation
 from tasks.backbones import admit, load_catalogue
 from tasks.check_data import check_data
 from tasks.choose_backbone import choose_backbone
+from tasks.compare import compare
+from tasks.comparison import FLIPS
 from tasks.data_version import DataVersion, data_version
 from tasks.decision import decided_by, version_tags
 from tasks.digests import sha256_file
 from tasks.embed import embed
 from tasks.errors import BackboneRefused, BadInput, DigestMismatch
 from tasks.evaluate import evaluate
+from tasks.fetch_champion import fetch_champion
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
+from tasks.gate import together
 from tasks.holdout import enter_plan, open_holdout, read_holdout, why_late
+from tasks.interpolate import can_interpolate, interpolate
 from tasks.judge import judge
 from tasks.lease import hold
 from tasks.ledger import Entry, Ledger
@@ -42,6 +50,7 @@ from tasks.params import (
     EmbedParams,
     EvaluateParams,
     FinetuneParams,
+    InterpolateParams,
     S,
     Section,
     ShortlistParams,
@@ -58,7 +67,7 @@ from tasks.registry import Registry
 from tasks.settings import Settings, prepare_environment, without_password
 from tasks.shortlist import shortlist
 from tasks.split import split
-from tasks.verdict import INCONCLUSIVE, Verdict, read_verdict
+from tasks.verdict import FAIL, INCONCLUSIVE, Verdict, read_verdict
 from tasks.write_card import write_card
 
 PARAMS = Path("params.yaml")
@@ -75,8 +84,10 @@ SECTIONS: tuple[type[Section], ...] = (
     FinetuneParams,
     EmbedParams,
     EvaluateParams,
+    InterpolateParams,
     CertifyParams,
 )
+COMMON = ("check_data", "split", "shortlist", "backbone", "audit", "scratch")  # what candidates of one release share
 logger = logging.getLogger("flows.release")
 
 
@@ -118,17 +129,69 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
             return Released(about.name, INCONCLUSIVE, sentence, [], refusal.number, None, None)
         make_verdict(about, run)
         admit_chosen(run / "backbone")
-        verdict = hold_to_order(registry, about, run)
-        decision = record(registry, run, verdict, data, all_params(about), rules(about, run))
-        version = None
-        if verdict.overall == "PASS":
-            version = register(registry, run / "model", decision.body["run"], version_tags(decision))
-            promote(registry, version, about.data, run / "split", run / "predictions")
-        record_outcome(registry, decision, run)
+        champion = fetch_champion(registry, run / "model", run / "champion")
+        released, verdict = settle(registry, about, run, champion, data)
+        if flips_alone(verdict) and can_interpolate(champion / "model", run / "model"):
+            blended = make_blend(about, run, champion, verdict)
+            refusal = open_test_set(registry, about, blended)
+            if refusal is not None:
+                logger.warning("%s", refusal.body["sentence"])
+            else:
+                make_verdict(about, blended)
+                released, _ = settle(registry, about, blended, champion, data)
         lock_stages(about.name)
+    return released
+
+
+def settle(
+    registry: Registry, about: Project, run: Path, champion: Path, data: DataVersion
+) -> tuple[Released, Verdict]:
+    """Compare, decide, record, and where the plan says PASS register and promote."""
+    compare(
+        data=about.data,
+        manifest=run / "split",
+        predictions=run / "predictions",
+        model=run / "model",
+        champion=champion,
+        plan=about.plan,
+        params=knobs(EvaluateParams, about),
+        not_applicable=about.not_applicable,
+        out=run / "comparison",
+    )
+    verdict = hold_to_order(registry, about, run)
+    decision = record(registry, run, verdict, data, all_params(about), rules(about, run))
+    version = None
+    if verdict.overall == "PASS":
+        version = register(registry, run / "model", decision.body["run"], version_tags(decision))
+        promote(registry, version, about.data, run / "split", run / "predictions")
+    record_outcome(registry, decision, run)
     criteria = [judgement.sentence for judgement in verdict.judgements]
     card = run / "card/card.html"
-    return Released(about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, card)
+    return Released(about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, card), verdict
+
+
+def make_blend(about: Project, run: Path, champion: Path, verdict: Verdict) -> Path:
+    """The folder of a candidate between the champion and the one in `run`, with all that the two have in common."""
+    blended = run / "blended"
+    for name in (*COMMON, "scratch_predictions"):
+        shutil.rmtree(blended / name, ignore_errors=True)
+        shutil.copytree(run / name, blended / name)
+    interpolate(
+        data=about.data,
+        manifest=run / "split",
+        champion=champion / "model",
+        model=run / "model",
+        budget=min(j.bound for j in verdict.judgements if j.metric == FLIPS and j.severity == "block"),
+        params=knobs(InterpolateParams, about),
+        out=blended / "model",
+    )
+    return blended
+
+
+def flips_alone(verdict: Verdict) -> bool:
+    """Whether negative flips, and nothing else, stand between the candidate and a PASS."""
+    against = {j.metric for j in verdict.judgements if j.severity == "block" and j.outcome in (FAIL, INCONCLUSIVE)}
+    return against == {FLIPS}
 
 
 def make_model(about: Project, run: Path) -> None:
@@ -281,7 +344,8 @@ def open_test_set(registry: Registry, about: Project, run: Path) -> Entry | None
 @task(cache_policy=NO_CACHE)
 def hold_to_order(registry: Registry, about: Project, run: Path) -> Verdict:
     """The verdict on the figures, except that none passes by a plan that came after a look at the test set."""
-    verdict = read_verdict(run / "verdict/verdict.json")
+    verdict, plan = read_verdict(run / "verdict"), load_plan(about.plan)
+    verdict = together(verdict, read_verdict(run / "comparison"), plan.scaffold)
     if verdict.digests["plan"] != sha256_file(about.plan):
         raise DigestMismatch(f"{about.plan} is not the plan that the verdict was made by; run the same command again")
     why = why_late(registry.ledger, about.name, plan_on_record(registry, about), read_holdout(run / "split"))
