@@ -65,7 +65,7 @@ def judge_report(findings: Iterable[Finding], plan: Plan, not_applicable: dict[s
             evidence = list(_evidence(criterion, index))
             families = _families(criterion, evidence, plan.level)
             judgements += [_judge(criterion, place, f, plan.level, families.get(place)) for place, f in evidence]
-    overall = _overall(judgements)
+    overall = overall_of(judgements)
     return Verdict(overall, describe_overall(overall, judgements, plan.scaffold), tuple(judgements))
 
 
@@ -160,7 +160,8 @@ def _judgement(criterion: Criterion, place: str, outcome: str, text: str, **figu
     )
 
 
-def _overall(judgements: list[Judgement]) -> str:
+def overall_of(judgements: Iterable[Judgement]) -> str:
+    """What the blocking judgements come to; none that applies is a FAIL."""
     outcomes = {j.outcome for j in judgements if j.severity == "block"} - {NOT_APPLICABLE}
     if FAIL in outcomes or not outcomes:
         return FAIL

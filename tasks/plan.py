@@ -9,7 +9,7 @@ import math
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
@@ -18,9 +18,11 @@ from tasks.digests import canonical_json, sha256_text
 from tasks.errors import PlanInvalid
 from tasks.findings import SLICE
 from tasks.metrics import REGISTRY
+from tasks.strict_yaml import StrictLoader
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Bound = Annotated[float, Field(allow_inf_nan=False)]
+Role = Literal["steward", "data science", "compliance"]  # who they are stands in governance/roles.yaml
 
 
 class Criterion(BaseModel):
@@ -115,11 +117,30 @@ class Costs(BaseModel):
         return self
 
 
+class Approval(BaseModel):
+    """Whose approval a PASS needs before it is promoted: one of each role, by another person than the author.
+
+    An approval counts for `valid_days` from when it was signed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    roles: list[Role] = Field(min_length=1)
+    valid_days: int = Field(ge=1)
+    reason: Text
+
+    @field_validator("roles")
+    @classmethod
+    def _each_once(cls, roles: list[Role]) -> list[Role]:
+        if len(set(roles)) < len(roles):
+            raise ValueError(f"a role is named twice in {', '.join(roles)}; one approval of each role is asked for")
+        return roles
+
+
 class Plan(BaseModel):
     """All criteria, who answers for them, and until when. `level` is the confidence of the intervals it judges.
 
     `scaffold` marks the plan that a new project starts with: nobody has set its bounds yet, and every verdict says so.
-    Without `costs` no threshold is chosen below which a person is asked.
+    Without `costs` no threshold is chosen below which a person is asked; without `approval` a PASS is promoted at once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -131,6 +152,7 @@ class Plan(BaseModel):
     scaffold: bool = False
     reuse: Reuse | None = None  # None: openings are counted and not limited
     costs: Costs | None = None
+    approval: Approval | None = None
     criteria: list[Criterion] = Field(min_length=1)
 
     @field_validator("criteria")
@@ -162,8 +184,11 @@ class Plan(BaseModel):
 
     @property
     def digest(self) -> str:
-        """The sha256 of all that decides; reasons, owner, review date and the like can be mended without a new plan."""
-        prose = {"version", "use_case", "owner", "review_by", "scaffold"}
+        """The sha256 of all that decides; reasons, owner, review date and the like can be mended without a new plan.
+
+        `approval` is left out: who must agree afterwards makes no bound easier to meet.
+        """
+        prose = {"version", "use_case", "owner", "review_by", "scaffold", "approval"}
         document = self.model_dump(mode="json", exclude=prose)
         for part in [*document["criteria"], document["reuse"] or {}, document["costs"] or {}]:
             part.pop("reason", None)
@@ -177,7 +202,7 @@ class Plan(BaseModel):
 def load_plan(path: Path) -> Plan:
     """Read and check a plan; PlanInvalid names the file, the key and what is allowed."""
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
     except OSError as error:
         raise PlanInvalid(f"cannot read the plan {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -189,18 +214,5 @@ def load_plan(path: Path) -> Plan:
         raise PlanInvalid(
             f"{path}: {problems}. The keys are {', '.join(Plan.model_fields)}; "
             f"those of a criterion are {', '.join(Criterion.model_fields)}; of reuse, {', '.join(Reuse.model_fields)}; "
-            f"of costs, {', '.join(Costs.model_fields)}"
+            f"of costs, {', '.join(Costs.model_fields)}; of approval, {', '.join(Approval.model_fields)}"
         ) from error
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML as pyyaml reads it, except that a key written twice is an error: pyyaml would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = sorted(str(key) for key, count in Counter(keys).items() if count > 1)
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key written twice: {', '.join(twice)}", node.start_mark
-            )
-        return super().construct_mapping(node, deep)

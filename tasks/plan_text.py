@@ -1,6 +1,7 @@
 """A plan in words: what is in force, and what one plan changes of another."""
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 
 from tasks.plan import Criterion, Plan
@@ -19,6 +20,7 @@ def describe_plan(plan: Plan, today: dt.date) -> list[str]:
         f"intervals at {plan.level:g}: one end errs in {plan.error:.3g} of test sets",
         f"one test set: {_reuse(plan)}",
         f"costs: {_costs(plan)}",
+        f"approval: {_approval(plan)}",
         f"digest: {plan.digest}",
     ]
     lines += ["a scaffold: nobody has set its bounds yet"] if plan.scaffold else []
@@ -45,6 +47,8 @@ def _whole(old: Plan, new: Plan) -> Iterator[str]:
         yield f"one test set: {_reuse(old)} -> {_reuse(new)}: {_compare(old.openings - new.openings)}"
     if _costs(new) != _costs(old):
         yield f"costs: {_costs(old)} -> {_costs(new)}: {NEITHER}"
+    if _approval(new) != _approval(old):
+        yield f"approval: {_approval(old)} -> {_approval(new)}: {_compare_approvals(old, new)}"
 
 
 def _changed(old: Criterion, new: Criterion) -> Iterator[str]:
@@ -76,6 +80,22 @@ def _costs(plan: Plan) -> str:
     if plan.costs is None:
         return "not stated"
     return f"{plan.costs.wrong:g} {plan.costs.unit} a wrong answer, {plan.costs.ask:g} {plan.costs.unit} a question"
+
+
+def _approval(plan: Plan) -> str:
+    if plan.approval is None:
+        return "nobody's"
+    return f"of {', '.join(plan.approval.roles)}, each for {plan.approval.valid_days} days"
+
+
+def _compare_approvals(old: Plan, new: Plan) -> str:
+    """Stricter: all that was asked for is, for no longer."""
+    (before, long), (after, longer) = (
+        (set(p.approval.roles), p.approval.valid_days) if p.approval else (set(), math.inf) for p in (old, new)
+    )
+    if before <= after and longer <= long:
+        return STRICTER
+    return LOOSER if after <= before and longer >= long else NEITHER
 
 
 def _compare(growth: float) -> str:

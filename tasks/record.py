@@ -36,12 +36,19 @@ logger = logging.getLogger("tasks.record")
 
 @task(cache_policy=NO_CACHE)
 def record(
-    registry: Registry, run: Path, verdict: Verdict, data: DataVersion, params: dict[str, Any], rules: dict[str, Path]
+    registry: Registry,
+    run: Path,
+    verdict: Verdict,
+    data: DataVersion,
+    params: dict[str, Any],
+    rules: dict[str, Path],
+    standing: dict[str, Any],
 ) -> Entry:
     """Record the verdict on `run` (runs/<project>); the same verdict on the same data twice running is one decision.
 
     `verdict` is the one under `run`, or what the ledger lets stand of it; both are part of the record. `rules` are the
-    files that say how to train and judge, by name; their digests join the evidence.
+    files that say how to train and judge, by name; their digests join the evidence. `standing` is how waivers and risks
+    stand, for the entry as it is.
     """
     file = sha256_file(run / "verdict/verdict.json")
     evidence = {"verdict": file, "sentence": verdict.sentence, "data": data.as_dict()}
@@ -54,7 +61,7 @@ def record(
                 bundled(run, params, rules) as artifacts,
             ):
                 run_id = log_run(registry, run, verdict, data, params, artifacts, change.number)
-                body = _body(run, verdict, data, {**rules, "bundle": artifacts[BUNDLE]})
+                body = _body(run, verdict, data, {**rules, "bundle": artifacts[BUNDLE]}) | standing
                 entry = change.close("decision", {**body, "run": run_id, "recorded_for": evidence})
         else:
             logger.info("this verdict was recorded before, as decision %d", entry.number)
