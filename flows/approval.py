@@ -15,12 +15,12 @@ from prefect.settings import get_current_settings
 
 from tasks.approvals import bound_by, enter_approval, missing_approvals, read_pasted
 from tasks.errors import BadInput
-from tasks.ledger import Entry
-from tasks.registry import Registry
+from tasks.ledger import Entry, Ledger
 from tasks.roles import load_roles
 
 PATIENCE = 24 * 3600  # seconds that a release waits; then it ends unpromoted, and can be run again
 POLL = 10  # seconds between two looks at the server
+HOW = "Paste the line that `keel approve --print` writes; leave the field empty to go on without."
 logger = logging.getLogger("flows.approval")
 
 
@@ -39,10 +39,10 @@ def refuse_to_wait_alone() -> None:
         )
 
 
-def wait_for_approvals(registry: Registry, decision: Entry) -> None:
+def wait_for_approvals(ledger: Ledger, decision: Entry) -> None:
     """Pause until every approval is there, given here or by `keel approve`; return when told to, or when time is up."""
     said = ""
-    while missing := missing_now(registry, decision):
+    while missing := missing_now(ledger, decision):
         form = PastedApproval.with_initial_data(description="\n\n".join([said, *missing, HOW]).strip())
         logger.info("waiting in Prefect's interface: %s", "; ".join(missing))
         try:
@@ -53,17 +53,14 @@ def wait_for_approvals(registry: Registry, decision: Entry) -> None:
         if not pasted.approval.strip():
             return
         try:
-            entry = enter_approval(registry.ledger, decision, read_pasted(pasted.approval, decision), load_roles())
+            entry = enter_approval(ledger, decision, read_pasted(pasted.approval, decision), load_roles())
             said = f"Entered {entry.body['by']}'s approval as entry {entry.number}."
         except BadInput as error:
             said = f"Not entered: {error}"
         logger.info("%s", said)
 
 
-HOW = "Paste the line that `keel approve --print` writes; leave the field empty to go on without."
-
-
-def missing_now(registry: Registry, decision: Entry) -> list[str]:
+def missing_now(ledger: Ledger, decision: Entry) -> list[str]:
     """What is missing by the ledger and the roles as they are at this moment."""
-    entries, now = registry.ledger.read(registry.project), dt.datetime.now(dt.UTC)
+    entries, now = ledger.read(decision.project), dt.datetime.now(dt.UTC)
     return missing_approvals(decision, entries, load_roles(), bound_by(decision), now)

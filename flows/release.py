@@ -140,7 +140,7 @@ def release(project: str = "digits", allow_dirty: bool = False, wait_for_approva
             registered = register(registry, run / "model", decision.body["run"], version_tags(decision))
             waiting = clear(registry, about, run, verdict, decision, registered)
             if waiting and in_ui:
-                wait_for_approvals(registry, decision)
+                wait_for_approvals(registry.ledger, decision)
                 waiting = clear(registry, about, run, verdict, decision, registered)
             if not waiting:
                 promote(registry, registered, about.data, run / "split", run / "predictions")

@@ -18,7 +18,7 @@ from tasks.digests import sha256_file
 from tasks.errors import BadInput
 from tasks.ledger import Entry, Ledger
 from tasks.plan import Plan
-from tasks.roles import Roles, moment, signer_fault, statement
+from tasks.roles import Roles, instant, signer_fault, statement
 from tasks.signatures import SIGNATURE, sign
 from tasks.verdict import PASS
 
@@ -92,7 +92,7 @@ def why_not(entry: Entry, decision: Entry, roles: Roles, found: Digests, now: dt
     changed = [name for name in BOUND if entry.body["bound"][name] != found[name]]
     if changed:
         return f"{', '.join(changed)} changed since"
-    until = moment(entry.body["until"])
+    until = instant(entry.body["until"])
     return f"it ran out on {until:%Y-%m-%d}" if now > until else None
 
 
@@ -107,7 +107,7 @@ def approval_fault(entry: Entry, decision: Entry, roles: Roles) -> str | None:
         return f"{body['by']} made the decision, and an author cannot approve"
     if body["role"] not in asked_of(decision):
         return f"the plan did not ask for {body['role']}"
-    signed, until = (moment(body[key]) for key in ("at", "until"))
+    signed, until = (instant(body[key]) for key in ("at", "until"))
     if until > signed + dt.timedelta(days=asked["valid_days"]):
         return f"it runs longer than the {asked['valid_days']} days of the plan"
     return None

@@ -4,7 +4,8 @@ The ledger's chain of hashes comes first, for all else is compared with the ledg
 nothing else is looked at. Then come the changes left open, the decision records, the aliases, the registered versions
 (their tags, and all that MLflow serves as them), the MLflow runs on record, and every artifact of those runs.
 What people signed (approvals, waivers, accepted risks) is checked by governance/roles.yaml as it is now, and every
-promotion once more for the approvals that it needed. Nothing is repaired: a fault is named with its place and the way out, and a person decides.
+promotion once more for the approvals that it needed. Nothing is repaired: a fault is named with its place and the way
+out, and a person decides.
 """
 
 import json
@@ -95,23 +96,19 @@ def record_faults(project: str, entries: list[Entry], records: Path = RECORDS) -
 
 def sign_off_faults(entries: list[Entry], roles: Roles) -> Iterator[str]:
     """Approvals, waivers and acceptances whose signature or binding does not hold, and what was done without them."""
-    decisions = {e.number: e for e in entries if e.kind == "decision"}
-    numbers = {e.number: e for e in entries}
+    decisions = [e for e in entries if e.kind == "decision"]
     for entry in entries:
         if fault := sign_off_fault(entry, decisions, roles):
             yield f"the {entry.kind} of entry {entry.number} by {entry.body.get('by')}: {fault}; {FORGED}"
-    for decision in decisions.values():
+    for decision in decisions:
+        waived = {
+            (e.number, e.body.get("criterion")) for e in entries if e.kind == WAIVER and e.number < decision.number
+        }
         for name, number in decision.body.get("waivers", {}).items():  # decisions of before there were any have none
-            waiver = numbers.get(number)
-            if (
-                waiver is None
-                or waiver.kind != WAIVER
-                or waiver.body.get("criterion") != name
-                or number > decision.number
-            ):
+            if (number, name) not in waived:
                 yield f"decision {decision.number} waived {name} by entry {number}, which is no waiver of it; {FORGED}"
     for intent, end in finished(entries):
-        decided = decisions.get(intent.body.get("decision", 0))
+        decided = _decision_of(intent, decisions)
         if intent.body["action"] != "promote" or decided is None:
             continue
         before = [e for e in entries if e.number < intent.number]
@@ -119,7 +116,7 @@ def sign_off_faults(entries: list[Entry], roles: Roles) -> Iterator[str]:
             yield f"the promotion of entry {end.number} was made without an approval that counts: {line}"
 
 
-def sign_off_fault(entry: Entry, decisions: dict[int, Entry], roles: Roles) -> str | None:
+def sign_off_fault(entry: Entry, decisions: list[Entry], roles: Roles) -> str | None:
     """What is wrong with one entry that people sign, or None."""
     if entry.kind == WAIVER:
         return waiver_fault(entry, roles)
@@ -127,8 +124,12 @@ def sign_off_fault(entry: Entry, decisions: dict[int, Entry], roles: Roles) -> s
         return signer_fault(entry, "accept_risk", roles)
     if entry.kind != APPROVAL:
         return None
-    decision = decisions.get(entry.body.get("decision", 0))
+    decision = _decision_of(entry, decisions)
     return "it is of no decision on record" if decision is None else approval_fault(entry, decision, roles)
+
+
+def _decision_of(entry: Entry, decisions: list[Entry]) -> Entry | None:
+    return next((decision for decision in decisions if decision.number == entry.body.get("decision")), None)
 
 
 def alias_faults(registry: Registry) -> Iterator[str]:

@@ -133,9 +133,9 @@ def _signer_faults(entry: Entry, act: Act, roles: Roles) -> Iterator[str]:
     if not signers:
         yield f"its signature is not {body.get('by')}'s"
         return
-    signer, entered = signers[0], moment(entry.at)
+    signer, entered = signers[0], instant(entry.at)
     try:
-        signed, _ = moment(body["at"]), moment(body["until"])
+        signed, _ = instant(body["at"]), instant(body["until"])
     except ValueError as error:
         yield f"its times cannot be read: {error}"
         return
@@ -149,7 +149,7 @@ def _signer_faults(entry: Entry, act: Act, roles: Roles) -> Iterator[str]:
         yield f"the role {body['role']} may not {act.replace('_', ' ')}"
 
 
-def moment(text: str) -> dt.datetime:
+def instant(text: str) -> dt.datetime:
     """A date or a time of an entry; UTC where no offset is given."""
     found = dt.datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=dt.UTC)

@@ -20,7 +20,7 @@ from tasks.errors import BadInput
 from tasks.gate import overall_of
 from tasks.ledger import Entry
 from tasks.plan import Criterion, Plan
-from tasks.roles import ROLES, Act, Roles, moment, signer_fault, statement
+from tasks.roles import ROLES, Act, Roles, instant, signer_fault, statement
 from tasks.sentences import describe_overall, describe_terms
 from tasks.signatures import SIGNATURE, sign
 from tasks.verdict import FAIL, INCONCLUSIVE, Judgement, Verdict
@@ -66,7 +66,7 @@ def waivers_in_force(
     criteria = {criterion.name: criterion for criterion in plan.criteria}
     for entry in (e for e in entries if e.kind == WAIVER):
         fault = waiver_fault(entry, roles)
-        if fault is None and moment(entry.body["until"]).date() < today:
+        if fault is None and instant(entry.body["until"]).date() < today:
             continue
         if fault := fault or _misplaced(entry, criteria, author):
             refused.append(f"the waiver of entry {entry.number} does not count: {fault}")
