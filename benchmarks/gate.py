@@ -46,7 +46,7 @@ from tasks.findings import Finding
 from tasks.gate import judge_report
 from tasks.metrics import Outcomes
 from tasks.params import EvaluateParams
-from tasks.plan import Plan
+from tasks.plan import SECTIONS, Plan
 from tasks.resampling import Clusters, Statistics, bootstrap_of_kinds
 from tasks.verdict import FAIL, INCONCLUSIVE, PASS
 
@@ -178,7 +178,8 @@ def plan_for(question: Question) -> Plan:
     criterion = {"name": question.title, "metric": question.metric, "slice": "test", question.direction: question.bound}
     head = {"version": 1, "use_case": "simulation", "owner": "benchmark", "review_by": dt.date.max, "level": 0.95}
     rest = {"minimum_n": 1, "severity": "block", "reason": "to count errors"}
-    return Plan.model_validate({**head, "criteria": [{**criterion, **rest}]})
+    empty = {key: {"none": "a simulation of one criterion"} for key in ("reuse", "stop", "costs", *SECTIONS)}
+    return Plan.model_validate({**head, **empty, "standard": [{**criterion, **rest}]})
 
 
 def tfma_passes(value: float, bound: float, direction: str) -> bool:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from tasks.digests import canonical_json, sha256_text
 from tasks.ledger import Entry, Ledger
+from tasks.line_of_work import accuracies, why_stopped
 from tasks.plan import Plan, Reuse
 from tasks.predictions import read_table
 from tasks.slices import JUDGED
@@ -76,7 +77,7 @@ def openings_of(ledger: Ledger, project: str, holdout: Holdout) -> list[Entry]:
 
 
 def open_holdout(ledger: Ledger, project: str, plan: Plan, holdout: Holdout, model: str, by: str) -> Entry | None:
-    """Enter that the model is about to be scored; when the plan's budget is spent, return the refusal's entry instead.
+    """Enter that the model is about to be scored; when a budget is spent, return the refusal's entry instead.
 
     The same model under the same plan on the same rows was opened before, and is not counted again. `seen` says that
     the figures are shown to whoever asked for them, as every release does.
@@ -85,8 +86,13 @@ def open_holdout(ledger: Ledger, project: str, plan: Plan, holdout: Holdout, mod
     about = {"plan": plan.digest, "holdout": holdout.digest, "model": model}
     if any(about.items() <= entry.body.items() for entry in before):
         return None
-    if plan.reuse and len(before) >= plan.openings:
+    models = list(dict.fromkeys(entry.body["model"] for entry in before))
+    sentence = None
+    if isinstance(plan.reuse, Reuse) and len(before) >= plan.openings:
         sentence = describe_spent(plan, plan.reuse, len(before), holdout)
+    elif model not in models:
+        sentence = why_stopped(plan, models, accuracies(models, ledger.read(project, "decision")))
+    if sentence is not None:
         return ledger.append(REFUSAL, project, {**about, "sentence": sentence, "by": by})
     sample = sorted(holdout.images)[:SAMPLE]
     body = {**about, "sizes": holdout.sizes, "sample": sample, "number": len(before) + 1, "seen": True, "by": by}

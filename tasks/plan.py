@@ -9,10 +9,20 @@ import math
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tasks.digests import canonical_json, sha256_text
 from tasks.errors import PlanInvalid
@@ -136,11 +146,49 @@ class Approval(BaseModel):
         return roles
 
 
+class Nothing(BaseModel):
+    """What a section says that asks for nothing: why not."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    none: Text
+
+
+class Stop(BaseModel):
+    """When a line of work ends: after so many candidates on one test set, or when they stop getting better.
+
+    They stop when none of the last `over` candidates was `least_gain` more accurate on test than the best before them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    candidates: int = Field(ge=1)
+    over: int = Field(ge=1)
+    least_gain: Bound = Field(ge=0, lt=1)
+    reason: Text
+
+
+def _asks(value: Any) -> str:
+    """Which form a section has: a list of demands, one demand, or the reason why there is none."""
+    return "nothing" if isinstance(value, Nothing) or (isinstance(value, dict) and "none" in value) else "something"
+
+
+TAGS = ("something", "nothing")
+OR_NOTHING = Field(discriminator=Discriminator(_asks))
+No = Annotated[Nothing, Tag("nothing")]
+Criteria = Annotated[Annotated[list[Criterion], Field(min_length=1), Tag("something")] | No, OR_NOTHING]
+# The sections that hold criteria; none may be left out, so that what a plan does not ask for is a decision on record.
+SECTIONS = (
+    *("standard", "champion", "calibration", "fairness", "robustness", "privacy", "latency", "interpretability"),
+    *("leakage", "external"),
+)
+
+
 class Plan(BaseModel):
     """All criteria, who answers for them, and until when. `level` is the confidence of the intervals it judges.
 
     `scaffold` marks the plan that a new project starts with: nobody has set its bounds yet, and every verdict says so.
-    Without `costs` no threshold is chosen below which a person is asked; without `approval` a PASS is promoted at once.
+    A section that asks for nothing says why: `{none: <the reason>}`. Without `costs` no threshold is chosen below which
+    a person is asked; without `reuse` openings of a test set are counted and not limited; without `approval` a PASS is
+    promoted at once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -150,27 +198,52 @@ class Plan(BaseModel):
     review_by: dt.date
     level: float = Field(gt=0.5, lt=1)
     scaffold: bool = False
-    reuse: Reuse | None = None  # None: openings are counted and not limited
-    costs: Costs | None = None
+    reuse: Annotated[Annotated[Reuse, Tag("something")] | No, OR_NOTHING]
+    stop: Annotated[Annotated[Stop, Tag("something")] | No, OR_NOTHING]
+    costs: Annotated[Annotated[Costs, Tag("something")] | No, OR_NOTHING]
     approval: Approval | None = None
-    criteria: list[Criterion] = Field(min_length=1)
+    standard: Criteria  # how often the answers are right
+    champion: Criteria  # how the candidate compares with the model in use
+    calibration: Criteria  # whether the probabilities mean what they say, and what asking a person by them saves
+    fairness: Criteria
+    robustness: Criteria
+    privacy: Criteria
+    latency: Criteria
+    interpretability: Criteria
+    leakage: Criteria
+    external: Criteria
 
-    @field_validator("criteria")
-    @classmethod
-    def _named_once(cls, criteria: list[Criterion]) -> list[Criterion]:
-        twice = sorted(name for name, count in Counter(c.name for c in criteria).items() if count > 1)
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        if not self.criteria:
+            raise ValueError(f"no section asks for anything; the sections are {', '.join(SECTIONS)}")
+        twice = sorted(name for name, count in Counter(c.name for c in self.criteria).items() if count > 1)
         if twice:
             raise ValueError(f"criterion names used more than once: {', '.join(twice)}")
-        return criteria
+        return self
 
     @model_validator(mode="after")
     def _can_be_opened(self) -> Self:
-        if self.reuse and self.openings < 1:
+        if self.openings < 1 and isinstance(self.reuse, Reuse):
             raise ValueError(
                 f"reuse: alpha {self.reuse.alpha:g} allows no opening at level {self.level:g}, "
                 f"which spends {self.error:g} each time"
             )
         return self
+
+    @property
+    def criteria(self) -> list[Criterion]:
+        """Those of all sections, in order."""
+        found: list[Criterion] = []
+        for name in SECTIONS:
+            asked = getattr(self, name)
+            found += [] if isinstance(asked, Nothing) else asked
+        return found
+
+    @property
+    def prices(self) -> Costs | None:
+        """The costs, where the plan names them."""
+        return None if isinstance(self.costs, Nothing) else self.costs
 
     @property
     def error(self) -> float:
@@ -180,23 +253,27 @@ class Plan(BaseModel):
     @property
     def openings(self) -> int:
         """How often `reuse` lets one test set be opened."""
-        return math.floor(self.reuse.alpha / self.error + 1e-9) if self.reuse else sys.maxsize
+        return math.floor(self.reuse.alpha / self.error + 1e-9) if isinstance(self.reuse, Reuse) else sys.maxsize
 
     @property
     def digest(self) -> str:
-        """The sha256 of all that decides; reasons, owner, review date and the like can be mended without a new plan.
+        """The sha256 of all that decides; reasons, owner, review date, `stop` can be mended without a new plan.
 
-        `approval` is left out: who must agree afterwards makes no bound easier to meet.
+        So can `approval`: who must agree afterwards makes no bound easier to meet.
         """
-        prose = {"version", "use_case", "owner", "review_by", "scaffold", "approval"}
-        document = self.model_dump(mode="json", exclude=prose)
-        for part in [*document["criteria"], document["reuse"] or {}, document["costs"] or {}]:
-            part.pop("reason", None)
-        return sha256_text(canonical_json(document))
+        prose = {"version", "use_case", "owner", "review_by", "scaffold", "stop", "approval"}
+        return sha256_text(canonical_json(_without_reasons(self.model_dump(mode="json", exclude=prose))))
 
     def is_overdue(self, today: dt.date) -> bool:
         """Whether the day of its review has passed."""
         return today > self.review_by
+
+
+def _without_reasons(value: Any) -> Any:
+    """The same without what is only said for people, at any depth."""
+    if isinstance(value, dict):
+        return {k: _without_reasons(v) for k, v in value.items() if k not in ("reason", "none")}
+    return [_without_reasons(v) for v in value] if isinstance(value, list) else value
 
 
 def load_plan(path: Path) -> Plan:
@@ -210,9 +287,14 @@ def load_plan(path: Path) -> Plan:
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'the plan'}: {p['msg']}" for p in error.errors())
+        problems = "; ".join(f"{_place(p['loc']) or 'the plan'}: {p['msg']}" for p in error.errors())
         raise PlanInvalid(
-            f"{path}: {problems}. The keys are {', '.join(Plan.model_fields)}; "
-            f"those of a criterion are {', '.join(Criterion.model_fields)}; of reuse, {', '.join(Reuse.model_fields)}; "
-            f"of costs, {', '.join(Costs.model_fields)}; of approval, {', '.join(Approval.model_fields)}"
+            f"{path}: {problems}. The keys are {', '.join(Plan.model_fields)}; a section that asks for nothing says "
+            f"why, as none: <reason>; the keys of a criterion are {', '.join(Criterion.model_fields)}; of reuse, "
+            f"{', '.join(Reuse.model_fields)}; of stop, {', '.join(Stop.model_fields)}; of costs, "
+            f"{', '.join(Costs.model_fields)}; of approval, {', '.join(Approval.model_fields)}"
         ) from error
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in loc if part not in TAGS)

@@ -4,7 +4,7 @@ import datetime as dt
 import math
 from collections.abc import Iterator
 
-from tasks.plan import Criterion, Plan
+from tasks.plan import SECTIONS, Criterion, Nothing, Plan
 from tasks.sentences import describe_demand, describe_place
 
 STRICTER, LOOSER, NEITHER = "stricter", "looser", "neither stricter nor looser"
@@ -19,12 +19,18 @@ def describe_plan(plan: Plan, today: dt.date) -> list[str]:
         f"owner: {plan.owner}; to be reviewed by {plan.review_by}{overdue}",
         f"intervals at {plan.level:g}: one end errs in {plan.error:.3g} of test sets",
         f"one test set: {_reuse(plan)}",
+        f"a line of work: {_stop(plan)}",
         f"costs: {_costs(plan)}",
         f"approval: {_approval(plan)}",
         f"digest: {plan.digest}",
     ]
     lines += ["a scaffold: nobody has set its bounds yet"] if plan.scaffold else []
-    return lines + [f"{c.severity:5} {c.name}: {_demand(c)}, from at least {c.minimum_n} images" for c in plan.criteria]
+    for section in SECTIONS:
+        asked = getattr(plan, section)
+        lines.append(f"{section}: {'nothing, ' + asked.none if isinstance(asked, Nothing) else len(asked)}")
+        if not isinstance(asked, Nothing):
+            lines += [f"  {c.severity:5} {c.name}: {_demand(c)}, from at least {c.minimum_n} images" for c in asked]
+    return lines
 
 
 def describe_changes(old: Plan, new: Plan) -> list[str]:
@@ -36,7 +42,7 @@ def describe_changes(old: Plan, new: Plan) -> list[str]:
     lines += [line for name in before if name in after for line in _changed(before[name], after[name])]
     lines += [f"{key} is now {getattr(new, key)}" for key in PROSE if getattr(new, key) != getattr(old, key)]
     if old.digest == new.digest:
-        return [*lines, "nothing that decides has changed: this is the same plan"]
+        return [*lines, "nothing that a model is judged by has changed: this is the same plan"]
     return [*lines, "another plan: on test images that were opened before it is entered, nothing passes by it"]
 
 
@@ -45,6 +51,8 @@ def _whole(old: Plan, new: Plan) -> Iterator[str]:
         yield f"level {old.level:g} -> {new.level:g}: {_compare(new.level - old.level)} for every criterion"
     if new.openings != old.openings:
         yield f"one test set: {_reuse(old)} -> {_reuse(new)}: {_compare(old.openings - new.openings)}"
+    if _stop(new) != _stop(old):
+        yield f"a line of work: {_stop(old)} -> {_stop(new)}: {NEITHER}"
     if _costs(new) != _costs(old):
         yield f"costs: {_costs(old)} -> {_costs(new)}: {NEITHER}"
     if _approval(new) != _approval(old):
@@ -71,13 +79,20 @@ def _demand(criterion: Criterion) -> str:
 
 
 def _reuse(plan: Plan) -> str:
-    if plan.reuse is None:
+    if isinstance(plan.reuse, Nothing):
         return "opened as often as one likes"
     return f"opened at most {plan.openings} times ({plan.reuse.method}, {plan.reuse.alpha:g})"
 
 
+def _stop(plan: Plan) -> str:
+    if isinstance(plan.stop, Nothing):
+        return "goes on as long as one likes"
+    gain = f"none of the last {plan.stop.over} gains {100 * plan.stop.least_gain:g} points"
+    return f"ends after {plan.stop.candidates} candidates, or when {gain}"
+
+
 def _costs(plan: Plan) -> str:
-    if plan.costs is None:
+    if isinstance(plan.costs, Nothing):
         return "not stated"
     return f"{plan.costs.wrong:g} {plan.costs.unit} a wrong answer, {plan.costs.ask:g} {plan.costs.unit} a question"
 

@@ -20,6 +20,7 @@ from tasks.data_version import DataVersion
 from tasks.decision import decision_body, render_decision, what_was_done, write_decision
 from tasks.digests import sha256_file
 from tasks.errors import DigestMismatch
+from tasks.findings import Finding, index_findings, read_findings
 from tasks.ledger import Entry
 from tasks.plan import load_plan
 from tasks.registry import INTENT, Registry, trouble
@@ -103,7 +104,14 @@ def _body(run: Path, verdict: Verdict, data: DataVersion, rules: dict[str, Path]
     about = {**data.as_dict(), "sentence": data.sentence(), "images": images}
     selection = read_selection(run / "shortlist")
     digests, plan = {name: sha256_file(file) for name, file in rules.items()}, load_plan(rules["plan"])
-    return decision_body(verdict, digests, plan, about, model, passport, git_state(), selection)
+    body = decision_body(verdict, digests, plan, about, model, passport, git_state(), selection)
+    return {**body, "accuracy": _figure(read_findings(run / "report"), "accuracy", "test")}
+
+
+def _figure(findings: list[Finding], metric: str, name: str) -> dict[str, float] | None:
+    """One finding's value, ends and n, for later candidates to be compared with; None where it is no number."""
+    found = index_findings(findings).get((metric, name))
+    return {k: getattr(found, k) for k in ("value", "low", "high", "n")} if found and found.is_number else None
 
 
 def log_run(

@@ -42,7 +42,7 @@ def write_report(tables: Mapping[str, Path], plan: Path, params: EvaluateParams,
     `tables` are those of tasks.findings.TABLES, each as its parquet file or as the folder that holds it alone. Of
     the plan only the costs are read: what is measured does not depend on the bounds.
     """
-    evidence = read_evidence(tables, params, load_plan(plan).costs)
+    evidence = read_evidence(tables, params, load_plan(plan).prices)
     table, baseline = evidence.judged, evidence.baseline_judged
     logger.info("evaluating %d images of %s", len(table), " and ".join(table["split"].unique()))
     findings: list[Finding] = []

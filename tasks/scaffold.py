@@ -116,10 +116,10 @@ def write_plan(file: Path, slices: list[str]) -> None:
     if file.exists():
         return
     plan = yaml.safe_load(SCAFFOLD.read_text(encoding="utf-8"))
-    *criteria, of_column = plan["criteria"]
-    for column in slices:
-        named = {"name": f"accuracy-by-{column}", "slice": f"test/{column}=*"}
-        criteria.append(of_column | named)
-    text = yaml.safe_dump(plan | {"criteria": criteria}, sort_keys=False, allow_unicode=True, width=118)
+    [of_column] = plan["fairness"]
+    fairness: Any = {"none": "The data has no slice column, so no groups can be told apart."}
+    if slices:
+        fairness = [of_column | {"name": f"accuracy-by-{c}", "slice": f"test/{c}=*"} for c in slices]
+    text = yaml.safe_dump(plan | {"fairness": fairness}, sort_keys=False, allow_unicode=True, width=118)
     file.parent.mkdir(exist_ok=True)
     file.write_text(PLAN_HEADER + text, encoding="utf-8")

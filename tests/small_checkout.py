@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tasks.digests import sha256_file
+from tests.plan_documents import plan_document
 
 HERE = Path(__file__).parent.parent
 QUICK = {
@@ -94,10 +95,10 @@ def write_project(root: Path, **changes: object) -> None:
 
 def write_plan(root: Path, at_least: float, minimum_n: int = 20, alpha: float = 0.5) -> None:
     """A plan of accuracy on test and mirror; `alpha` is what all openings of one test set may spend."""
-    plan = yaml.safe_load((HERE / "governance/plan.yaml").read_text())
-    plan["reuse"]["alpha"] = alpha
+    bundled = yaml.safe_load((HERE / "governance/plan.yaml").read_text())
     criterion = {"metric": "accuracy", "at_least": at_least, "minimum_n": minimum_n, "severity": "block"}
-    plan["criteria"] = [{"name": s, "slice": s, "reason": "for the test", **criterion} for s in ("test", "mirror")]
+    asked = [{"name": s, "slice": s, "reason": "for the test", **criterion} for s in ("test", "mirror")]
+    plan = plan_document(*asked, reuse={**bundled["reuse"], "alpha": alpha}, costs=bundled["costs"])
     (root / "governance/plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
 
 

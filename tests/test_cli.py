@@ -97,7 +97,7 @@ def test_exit_code_is_the_verdict_and_the_champion_outlives_the_others(at_releas
     assert keel("release", "--project", "pets")[0] == 0
     plan = yaml.safe_load(Path("governance/plan.yaml").read_text())
     gain = {"metric": "accuracy_gain_over_scratch", "name": "gain", "at_least": 0.9}
-    unmet = {**plan, "criteria": [{**plan["criteria"][0], **gain}]}
+    unmet = {**plan, "standard": [{**plan["standard"][0], **gain}]}
     Path("governance/plan.yaml").write_text(yaml.safe_dump(unmet))
     code, out, _ = keel("release", "--project", "pets")
     assert (code, "nothing was promoted" in out) == (2, True)

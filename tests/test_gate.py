@@ -1,6 +1,5 @@
 """The gate decides on the pessimistic end, and never passes on what is missing, not a number or too small."""
 
-import datetime as dt
 import math
 from dataclasses import replace
 from itertools import product
@@ -15,6 +14,7 @@ from tasks.gate import judge_report
 from tasks.intervals import tango, wilson
 from tasks.plan import Criterion, Plan
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, Verdict
+from tests.plan_documents import plan_document
 
 FADED = Finding("accuracy", "mirror/condition=faded", 0.6115, 0.551, 0.669, 260, 260, "wilson")
 TEST = Finding("accuracy", "test", 0.95, 0.92, 0.97, 500, 500, "wilson")
@@ -35,14 +35,7 @@ def criterion(**changes: Any) -> Criterion:
 
 
 def plan(*criteria: Criterion) -> Plan:
-    head: dict[str, Any] = {
-        "version": 1,
-        "use_case": "u",
-        "owner": "o",
-        "review_by": dt.date(2027, 1, 1),
-        "level": 0.95,
-    }
-    return Plan.model_validate(head | {"criteria": [c.model_dump() for c in criteria or (criterion(),)]})
+    return Plan.model_validate(plan_document(*(c.model_dump() for c in criteria or (criterion(),))))
 
 
 def judge(findings: list[Finding], *criteria: Criterion, **not_applicable: str) -> Verdict:

@@ -1,6 +1,5 @@
 """Which plan came first, and how often the same images were opened, as the ledger tells it."""
 
-import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ from tasks.errors import PlanInvalid
 from tasks.holdout import SAMPLE, Holdout, enter_plan, holdout_of, open_holdout, openings_of, why_late
 from tasks.ledger import Ledger
 from tasks.plan import Plan, load_plan
+from tests.plan_documents import NOTHING, plan_document
 
 CRITERION = {"name": "a", "metric": "accuracy", "slice": "test", "at_least": 0.9, "minimum_n": 9, "severity": "block"}
 
 
 def plan(alpha: float | None = None, **changes: Any) -> Plan:
-    head = {"version": 1, "use_case": "u", "owner": "o", "review_by": dt.date(2027, 1, 1), "level": 0.95}
-    reuse = {"method": "alpha-spending", "alpha": alpha, "reason": "enough"} if alpha else None
-    return Plan.model_validate({**head, "reuse": reuse, "criteria": [{**CRITERION, "reason": "because", **changes}]})
+    reuse = {"method": "alpha-spending", "alpha": alpha, "reason": "enough"} if alpha else NOTHING
+    return Plan.model_validate(plan_document({**CRITERION, "reason": "because", **changes}, reuse=reuse))
 
 
 def images(numbers: range, label: str = "a") -> Holdout:
@@ -46,7 +45,7 @@ def test_a_plan_is_entered_when_it_is_not_the_last_one(ledger: Ledger) -> None:
         plan(at_least=0.8).digest,
         plan().digest,
     ]
-    assert ledger.read("pets", "plan")[0].body["content"]["criteria"][0]["at_least"] == 0.9
+    assert ledger.read("pets", "plan")[0].body["content"]["standard"][0]["at_least"] == 0.9
 
 
 def test_what_is_mended_in_prose_is_no_new_plan_and_what_decides_is() -> None:

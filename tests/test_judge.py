@@ -12,12 +12,24 @@ from tasks.judge import judge
 from tasks.verdict import INCONCLUSIVE, NOT_APPLICABLE, PASS, read_verdict
 
 PLAN = """
+reuse: {none: a test}
+stop: {none: a test}
+costs: {none: a test}
+champion: {none: a test}
+calibration: {none: a test}
+fairness: {none: a test}
+robustness: {none: a test}
+privacy: {none: a test}
+latency: {none: a test}
+interpretability: {none: a test}
+leakage: {none: a test}
+external: {none: a test}
 version: 1
 use_case: letters
 owner: forms team
 review_by: 2027-05-31
 level: 0.95
-criteria:
+standard:
   - {name: accuracy, metric: accuracy, slice: test, at_least: 0.7, minimum_n: 50, severity: block, reason: why}
   - {name: odd, metric: accuracy, slice: mirror/condition=*, at_least: 0.5, minimum_n: 30, severity: block, reason: y}
 """

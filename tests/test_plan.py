@@ -9,7 +9,8 @@ import yaml
 
 from tasks.errors import PlanInvalid
 from tasks.metrics import REGISTRY
-from tasks.plan import Plan, load_plan
+from tasks.plan import SECTIONS, Costs, Plan, load_plan
+from tests.plan_documents import NOTHING, plan_document
 
 CRITERION = {
     "name": "accuracy",
@@ -20,12 +21,12 @@ CRITERION = {
     "severity": "block",
     "reason": "a person corrects the rest",
 }
-HEAD = {"version": 1, "use_case": "digits", "owner": "forms", "review_by": dt.date(2027, 5, 31), "level": 0.95}
+HEAD = {"use_case": "digits", "owner": "forms", "review_by": dt.date(2027, 5, 31)}
 
 
 def load(folder: Path, head: dict[str, Any], *criteria: dict[str, Any]) -> Plan:
     path = folder / "plan.yaml"
-    path.write_text(yaml.safe_dump({**HEAD, "criteria": list(criteria), **head}), encoding="utf-8")
+    path.write_text(yaml.safe_dump(plan_document(*criteria, **HEAD | head)), encoding="utf-8")
     return load_plan(path)
 
 
@@ -56,15 +57,15 @@ def test_no_key_of_a_criterion_may_be_left_out(tmp_path: Path, key: str) -> None
     ("change", "message"),
     [
         ({"at_most": 0.95}, "exactly one of at_least and at_most"),
-        ({"at_leest": 0.9}, r"criteria\.0\.at_leest: Extra inputs.*those of a criterion are name, metric, slice"),
+        ({"at_leest": 0.9}, r"standard\.0\.at_leest: Extra inputs.*the keys of a criterion are name, metric, slice"),
         ({"at_least": float("nan")}, "finite number"),
-        ({"at_least": True}, r"criteria\.0\.at_least"),
-        ({"at_least": "0.9"}, r"criteria\.0\.at_least"),
+        ({"at_least": True}, r"standard\.0\.at_least"),
+        ({"at_least": "0.9"}, r"standard\.0\.at_least"),
         ({"minimum_n": 0}, "greater than or equal to 1"),
         ({"severity": "fatal"}, "'block' or 'warn'"),
-        ({"slice": "train"}, r"criteria\.0\.slice"),
-        ({"slice": "mirror/condition"}, r"criteria\.0\.slice"),
-        ({"reason": " "}, r"criteria\.0\.reason"),
+        ({"slice": "train"}, r"standard\.0\.slice"),
+        ({"slice": "mirror/condition"}, r"standard\.0\.slice"),
+        ({"reason": " "}, r"standard\.0\.reason"),
     ],
 )
 def test_a_doubtful_criterion_is_refused_by_its_key(tmp_path: Path, change: dict, message: str) -> None:
@@ -126,11 +127,27 @@ def test_two_criteria_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [{"level": 95}, {"review_by": "soon"}, {"criteria": []}, {"owner": ""}, {"enabled": 0}]
+    "head", [{"level": 95}, {"review_by": "soon"}, {"standard": []}, {"owner": ""}, {"enabled": 0}]
 )
 def test_a_doubtful_head_is_refused_by_its_key(tmp_path: Path, head: dict) -> None:
     with pytest.raises(PlanInvalid, match=next(iter(head))):
         load(tmp_path, head, CRITERION)
+
+
+@pytest.mark.parametrize("section", ["reuse", "stop", "costs", *SECTIONS])
+def test_no_section_may_be_left_out(tmp_path: Path, section: str) -> None:
+    document = plan_document(CRITERION)
+    del document[section]
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(PlanInvalid, match=f"{section}: Field required"):
+        load_plan(tmp_path / "plan.yaml")
+
+
+def test_a_section_that_asks_for_nothing_says_why(tmp_path: Path) -> None:
+    with pytest.raises(PlanInvalid, match=r"privacy\.none"):
+        load(tmp_path, {"privacy": {"none": " "}}, CRITERION)
+    with pytest.raises(PlanInvalid, match="no section asks for anything"):
+        load(tmp_path, {"standard": NOTHING})
 
 
 @pytest.mark.parametrize("text", ["", "[]", "a: [", "plan"])
@@ -145,9 +162,9 @@ COSTS = {"unit": "EUR", "wrong": 0.6, "ask": 0.05, "reason": "a minute against f
 
 def test_costs_are_read_and_may_be_left_out(tmp_path: Path) -> None:
     costs = load(tmp_path, {"costs": COSTS}, CRITERION).costs
-    assert costs is not None
+    assert isinstance(costs, Costs)
     assert (costs.unit, costs.wrong, costs.ask) == ("EUR", 0.6, 0.05)
-    assert load(tmp_path, {}, CRITERION).costs is None
+    assert load(tmp_path, {}, CRITERION).prices is None
 
 
 @pytest.mark.parametrize(
@@ -166,7 +183,7 @@ def test_doubtful_costs_are_refused_by_their_key(tmp_path: Path, change: dict, m
 
 
 def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
-    text = yaml.safe_dump({**HEAD, "criteria": [CRITERION]}).replace("at_least: 0.9", "at_least: 0.9\n  at_least: 0.1")
+    text = yaml.safe_dump(plan_document(CRITERION)).replace("at_least: 0.9", "at_least: 0.9\n  at_least: 0.1")
     (tmp_path / "plan.yaml").write_text(text)
     with pytest.raises(PlanInvalid, match="key written twice: at_least"):
         load_plan(tmp_path / "plan.yaml")
@@ -175,3 +192,20 @@ def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
 def test_a_plan_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PlanInvalid, match="cannot read the plan"):
         load_plan(tmp_path / "plan.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"roles": ["boss"]}, r"approval\.roles\.0: Input should be 'steward', 'data science' or 'compliance'"),
+        ({"roles": []}, r"approval\.roles: List should have at least 1 item"),
+        ({"roles": ["steward", "steward"]}, "a role is named twice in steward, steward"),
+        ({"valid_days": 0}, r"approval\.valid_days: Input should be greater than or equal to 1"),
+        ({"by": "ada"}, r"approval\.by: Extra inputs.*of approval, roles, valid_days, reason"),
+    ],
+)
+def test_an_approval_that_could_be_misread_does_not_load(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    sound = {"roles": ["compliance"], "valid_days": 30, "reason": "two pairs of eyes"}
+    assert load(tmp_path, {"approval": sound}, CRITERION).approval is not None
+    with pytest.raises(PlanInvalid, match=message):
+        load(tmp_path, {"approval": {**sound, **change}}, CRITERION)

@@ -10,15 +10,16 @@ from typer.testing import CliRunner
 import flows.cli
 from tasks.plan import Plan, load_plan
 from tasks.plan_text import describe_changes, describe_plan
+from tests.plan_documents import plan_document
 
 BASE: dict[str, Any] = {"metric": "accuracy", "slice": "test", "at_least": 0.9, "minimum_n": 100, "severity": "block"}
-HEAD = {"version": 1, "use_case": "u", "owner": "o", "review_by": dt.date(2027, 1, 1), "level": 0.95}
+SAME = "nothing that a model is judged by has changed: this is the same plan"
 ANOTHER = "another plan: on test images that were opened before it is entered, nothing passes by it"
 
 
 def plan(*criteria: dict[str, Any], **head: Any) -> Plan:
     named = [{"name": "a", "reason": "because", **BASE, **c} for c in criteria or ({},)]
-    return Plan.model_validate({**HEAD, **head, "criteria": named})
+    return Plan.model_validate(plan_document(*named, **head))
 
 
 ECE = {"metric": "ece", "at_least": None, "at_most": 0.05}
@@ -59,17 +60,43 @@ def test_a_change_says_which_way_it_goes(old: Plan, new: Plan, said: str) -> Non
     assert describe_changes(old, new) == [said, ANOTHER]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (None, (["compliance"], 30), "approval: nobody's -> of compliance, each for 30 days: stricter"),
+        ((["compliance"], 30), None, "approval: of compliance, each for 30 days -> nobody's: looser"),
+        (
+            (["compliance"], 30),
+            (["compliance", "steward"], 7),
+            "approval: of compliance, each for 30 days -> of compliance, steward, each for 7 days: stricter",
+        ),
+        (
+            (["compliance"], 30),
+            (["steward"], 30),
+            "approval: of compliance, each for 30 days -> of steward, each for 30 days: neither stricter nor looser",
+        ),
+    ],
+)
+def test_who_must_approve_is_said_and_makes_no_other_plan(old: Any, new: Any, said: str) -> None:
+    asked = [{"approval": {"roles": a[0], "valid_days": a[1], "reason": "r"}} if a else {} for a in (old, new)]
+    before, after = (plan(**head) for head in asked)
+    assert describe_changes(before, after) == [said, SAME]
+    assert before.digest == after.digest
+
+
 def test_what_is_mended_in_prose_is_said_and_is_the_same_plan() -> None:
     lines = describe_changes(plan(), plan({"reason": "said better"}, owner="me"))
-    same = "nothing that decides has changed: this is the same plan"
-    assert lines == ["a: its reason is worded anew", "owner is now me", same]
+    assert lines == ["a: its reason is worded anew", "owner is now me", SAME]
 
 
 def test_a_plan_says_when_its_review_is_overdue_and_that_it_is_a_scaffold() -> None:
     lines = "\n".join(describe_plan(plan(scaffold=True), dt.date(2027, 1, 2)))
     assert "to be reviewed by 2027-01-01, which is overdue" in lines
     assert "a scaffold: nobody has set its bounds yet" in lines
-    assert lines.endswith("block a: accuracy on test at least 90 %, from at least 100 images")
+    assert (
+        "standard: 1\n  block a: accuracy on test at least 90 %, from at least 100 images\nchampion: nothing, not"
+        in lines
+    )
 
 
 def keel(*words: str) -> tuple[int, str, str]:
@@ -91,4 +118,4 @@ def test_the_commands_read_plans_from_where_one_stands_and_name_the_fault(
     code, out, error = keel("check", "governance/other.yaml")
     assert (code, out) == (1, "")
     assert "PlanInvalid" in error
-    assert "criteria: Field required" in error
+    assert "standard: Field required" in error

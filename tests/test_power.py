@@ -1,6 +1,5 @@
 """What the plan is said to need is what the gate then takes: the figures hold in simulated test sets."""
 
-import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from tasks.params import EvaluateParams
 from tasks.plan import Criterion, Plan
 from tasks.power import Room, assumed, chance_to_pass, describe_power, images_needed, rooms_of, value_needed
 from tests.drawn_predictions import draw_manifest
+from tests.plan_documents import plan_document
 
 PARAMS = EvaluateParams(level=0.95, resamples=400, min_clusters=20, calibration_bins=10, seed=1)
 SETS = 2000
@@ -32,8 +32,7 @@ def criterion(**changes: Any) -> Criterion:
 
 
 def passes(finding: Finding, demanded: Criterion) -> bool:
-    head = {"version": 1, "use_case": "u", "owner": "o", "review_by": dt.date.max, "level": 0.95}
-    plan = Plan.model_validate({**head, "criteria": [demanded.model_dump()]})
+    plan = Plan.model_validate(plan_document(demanded.model_dump()))
     return judge_report([finding], plan, {}).passed
 
 

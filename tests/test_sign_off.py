@@ -74,9 +74,9 @@ def story(template: Path, tmp_path_factory: pytest.TempPathFactory, prefect_serv
         keys = write_roles(ROLES, root, ada=["compliance"], bob=["compliance"])
         RISKS.write_text(yaml.safe_dump({"risks": [RISK | {"review_by": dt.date(2099, 1, 1)}]}))
         write_plan(Path(), 0.6)
-        criteria = yaml.safe_load(PLAN.read_text())["criteria"]
+        criteria = yaml.safe_load(PLAN.read_text())["standard"]
         criteria[1]["minimum_n"] = 10_000  # the mirror cannot be assessed
-        write(PLAN, criteria=criteria, approval={"roles": ["compliance"], "valid_days": 30, "reason": "for the test"})
+        write(PLAN, standard=criteria, approval={"roles": ["compliance"], "valid_days": 30, "reason": "for the test"})
         words = ("mirror", "--project", "pets", "--until", UNTIL, "--why", "camera out")
         told["waived"] = keel("waive", *words, "--key", str(keys["ada"]))
         told["waits"] = released("bob")

@@ -15,6 +15,7 @@ from tasks.roles import Roles
 from tasks.signatures import sign
 from tasks.verdict import FAIL, INCONCLUSIVE, PASS, Verdict
 from tasks.waivers import WAIVER, apply_waivers, new_waiver, waiver_fault, waivers_in_force
+from tests.plan_documents import plan_document
 from tests.signers import NOW, key_of, person, roles_of
 
 TODAY = NOW.date()
@@ -25,13 +26,12 @@ CRITERION = {"metric": "accuracy", "at_least": 0.9, "minimum_n": 100, "reason": 
 
 
 def plan(**changes: Any) -> Plan:
-    head = {"version": 1, "use_case": "u", "owner": "o", "review_by": dt.date(2099, 1, 1), "level": 0.95}
     criteria = [
         {**CRITERION, "name": "test", "slice": "test", "severity": "block"},
         {**CRITERION, "name": "mirror", "slice": "mirror", "severity": "block"} | changes,
         {**CRITERION, "name": "noise", "slice": "mirror/condition=noise", "severity": "warn"},
     ]
-    return Plan.model_validate({**head, "criteria": criteria})
+    return Plan.model_validate(plan_document(*criteria))
 
 
 def verdict(mirror: float = 0.8) -> Verdict:
