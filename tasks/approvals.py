@@ -23,15 +23,16 @@ from tasks.signatures import SIGNATURE, sign
 from tasks.verdict import PASS
 
 APPROVAL = "approval"
-NONE_ASKED = "none asked for: this project runs with a single user"
+SINGLE_USER = "none asked for: this project runs with a single user"
+NONE_ASKED = "none asked for by the plan"
 BOUND = ("verdict", "plan", "report", "predictions", "model")
 Digests = dict[str, str]
 
 
-def asked_by(plan: Plan) -> dict[str, Any] | str:
+def asked_by(plan: Plan, roles: Roles) -> dict[str, Any] | str:
     """What a decision's entry says of approval: the roles and for how long they count, or that nobody is asked."""
     if plan.approval is None:
-        return NONE_ASKED
+        return NONE_ASKED if roles.people else SINGLE_USER
     return {"roles": list(plan.approval.roles), "valid_days": plan.approval.valid_days}
 
 
@@ -71,7 +72,9 @@ def new_approval(
         raise BadInput(f"decision {decision.number} is {decision.body['verdict']}; only a PASS can be approved")
     person, asked = roles.owner(key), asked_of(decision)
     if not asked:
-        raise BadInput(f"decision {decision.number}: {NONE_ASKED}; a plan's section `approval` asks for it")
+        raise BadInput(
+            f"decision {decision.number}: {describe_asked(decision)}; a plan's section `approval` asks for it"
+        )
     if person.name == decision.body["by"]:
         raise BadInput(f"{person.name} made decision {decision.number}; somebody else must approve it")
     given = approvals_of(decision, entries, roles, bound_by(decision), now)

@@ -12,6 +12,7 @@ from typing import Any
 from tasks.approvals import APPROVAL, asked_by, asked_of, describe_asked
 from tasks.ledger import Entry
 from tasks.plan import Plan
+from tasks.roles import Roles
 from tasks.sentences import describe_terms
 from tasks.verdict import PASS, Verdict
 
@@ -35,6 +36,7 @@ def decision_body(
     passport: dict[str, Any],
     git: dict[str, str],
     selection: dict[str, Any],
+    roles: Roles,
 ) -> dict[str, Any]:
     """What goes into the ledger for one verdict; digests point at the evidence, sentences repeat it.
 
@@ -51,7 +53,7 @@ def decision_body(
         "model": {key: model[key] for key in ("architecture", "backbone", "rate", "temperature", "seed")},
         "backbone": backbone_choice(passport, selection),
         "risks": [*passport["risks"], *passport["limitations"]],
-        "approval": asked_by(plan),
+        "approval": asked_by(plan, roles),
         "by": decided_by(),
     }
 

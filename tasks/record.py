@@ -24,6 +24,7 @@ from tasks.findings import Finding, index_findings, read_findings
 from tasks.ledger import Entry
 from tasks.plan import load_plan
 from tasks.registry import INTENT, Registry, trouble
+from tasks.roles import load_roles
 from tasks.selection import read_selection
 from tasks.verdict import Verdict
 
@@ -104,7 +105,9 @@ def _body(run: Path, verdict: Verdict, data: DataVersion, rules: dict[str, Path]
     about = {**data.as_dict(), "sentence": data.sentence(), "images": images}
     selection = read_selection(run / "shortlist")
     digests, plan = {name: sha256_file(file) for name, file in rules.items()}, load_plan(rules["plan"])
-    body = decision_body(verdict, digests, plan, about, model, passport, git_state(), selection)
+    body = decision_body(
+        verdict, digests, plan, about, model, passport, git_state(), selection, load_roles(rules["roles"])
+    )
     return {**body, "accuracy": _figure(read_findings(run / "report"), "accuracy", "test")}
 
 

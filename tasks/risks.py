@@ -108,7 +108,7 @@ def standing_of(
         body = accepted.body
         said = f"accepted by {body['by']} ({body['role']}), because {body['why']} (entry {accepted.number})"
     else:
-        said = fault or f"mitigated: {risk.mitigation}; proved by {_proof(risk)}"
+        said = fault or f"mitigated: {(risk.mitigation or '').rstrip('.')}; proved by {_proof(risk)}"
     sentence = f"{risk.id} ({risk.level}): {risk.what} {_capital(said)}; {overdue or f'review by {risk.review_by}'}"
     stops = overdue or (None if accepted else fault)
     return sentence, stops if risk.level == "high" else None

@@ -67,6 +67,7 @@ def waivers_in_force(
     for entry in (e for e in entries if e.kind == WAIVER):
         fault = waiver_fault(entry, roles)
         if fault is None and instant(entry.body["until"]).date() < today:
+            found.pop(entry.body["criterion"], None)  # it took the place of those before it
             continue
         if fault := fault or _misplaced(entry, criteria, author):
             refused.append(f"the waiver of entry {entry.number} does not count: {fault}")

@@ -153,7 +153,7 @@ def test_one_person_stands_for_one_role_and_approves_once(ledger: Ledger) -> Non
         ),
         ("dee", "PASS", ["compliance"], "dee holds data science; to approve takes compliance"),
         ("ada", "FAIL", ["compliance"], "decision 1 is FAIL; only a PASS can be approved"),
-        ("ada", "PASS", None, "decision 1: none asked for"),
+        ("ada", "PASS", None, "decision 1: nobody is asked; a plan's section `approval` asks for it"),
     ],
 )
 def test_what_would_not_count_is_refused_before_it_is_signed(

@@ -16,18 +16,21 @@ import yaml
 from typer.testing import CliRunner
 
 import flows.cli
-from flows.release import release
+from flows.release import clear, release
 from tasks.approvals import APPROVAL
 from tasks.audit_trail import audit
 from tasks.decision import FOLDER
 from tasks.ledger import Entry
+from tasks.project import load_project
 from tasks.registry import Registry
 from tasks.replay import replay
 from tasks.settings import settings
+from tasks.verdict import read_verdict
 from tests.signers import write_roles
 from tests.small_checkout import working_in, write_plan
 
 PLAN, ROLES, RISKS = Path("governance/plan.yaml"), Path("governance/roles.yaml"), Path("governance/risks.yaml")
+PROJECT = Path("governance/projects/pets.yaml")
 UNTIL = (dt.datetime.now(dt.UTC).date() + dt.timedelta(days=9)).isoformat()
 RISK = {"id": "lens", "project": "pets", "what": "A new lens.", "level": "high", "status": "open", "owner": "desk"}
 
@@ -79,9 +82,14 @@ def story(template: Path, tmp_path_factory: pytest.TempPathFactory, prefect_serv
         write(PLAN, standard=criteria, approval={"roles": ["compliance"], "valid_days": 30, "reason": "for the test"})
         words = ("mirror", "--project", "pets", "--until", UNTIL, "--why", "camera out")
         told["waived"] = keel("waive", *words, "--key", str(keys["ada"]))
-        told["waits"] = released("bob")
+        told["asked"] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KEEL_APPROVE_IN_UI", "1")
+            patch.setattr("flows.release.wait_for_approvals", lambda _, decision: told["asked"].append(decision.number))
+            told["waits"] = released("bob")
         registry = Registry("pets", settings())
         told["aliases"], told["record"] = registry.aliases(), next((FOLDER / "pets").glob("*.md")).read_text()
+        told["status"] = keel("status", "--project", "pets")[1]
         told["risks"] = keel("risk", "list", "--project", "pets")[1]
         words = ("last", "--project", "pets", "--why", "figures and card read")
         told["by the author"] = keel("approve", *words, "--key", str(keys["bob"]))
@@ -109,9 +117,22 @@ def test_a_pass_waits_for_the_approval_and_says_who_can_give_it_and_how(story: d
         f"compliance has not approved decision {outcome.decision}: ada can, with "
         f'`keel approve {outcome.decision} --project pets --key FILE --why "..."`'
     ]
+    assert story["asked"] == [outcome.decision]  # in Prefect's interface, where nobody answered
     assert story["aliases"] == {"champion": None, "challenger": "1", "previous": None}
+    assert outcome.waiting[0] in story["status"]
     assert "Approval: asked of compliance." in story["record"]
     assert "* not promoted: approval is asked of compliance" in story["record"]
+
+
+def test_the_command_prints_what_a_pass_waits_for(
+    story: dict[str, Any], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.release.release", lambda **_: story["waits"])
+    code, out = keel("release", "--project", "pets")
+    assert code == 0
+    said = ["nothing was promoted", *(f"  {line}" for line in story["waits"].waiting)]
+    again = "  then `keel release --project pets` again promotes it; what is unchanged is kept"
+    assert "\n".join([*said, again]) in out
 
 
 def test_the_author_is_refused_and_printing_enters_nothing(story: dict[str, Any], registry: Registry) -> None:
@@ -129,6 +150,18 @@ def test_once_approved_the_release_promotes_what_a_crash_left_half_done(story: d
     outcome = story["promoted"]
     assert (outcome.decision, outcome.version, outcome.waiting) == (story["waits"].decision, "1", [])
     assert story["promoted aliases"] == {"champion": "1", "challenger": None, "previous": None}
+
+
+def test_the_files_to_be_promoted_must_be_those_that_were_approved(story: dict[str, Any], registry: Registry) -> None:
+    run, decision = Path("runs/pets"), signed(registry, "decision")
+    about, verdict, report = load_project(PROJECT), read_verdict(run / "verdict"), run / "report/report.json"
+    before = report.read_bytes()
+    report.write_bytes(before + b"\n")
+    not_yet = clear.fn(registry, about, run, verdict, decision, version="2")
+    champion_by_this_decision = clear.fn(registry, about, run, verdict, decision, version="1")
+    report.write_bytes(before)
+    assert not_yet[1].endswith("by ada does not count: report changed since")
+    assert champion_by_this_decision == clear.fn(registry, about, run, verdict, decision, version="2") == []
 
 
 def test_record_and_history_name_the_approval(story: dict[str, Any], registry: Registry) -> None:

@@ -90,6 +90,13 @@ def test_it_counts_to_its_last_day_and_no_longer(ledger: Ledger) -> None:
     assert in_force(ledger, today=WEEK + dt.timedelta(days=1)) == ({}, [])
 
 
+def test_a_newer_waiver_takes_the_place_of_one_that_ran_longer(ledger: Ledger) -> None:
+    waive(ledger)
+    waive(ledger, until=TODAY)
+    assert in_force(ledger)[0]["mirror"].number == 2
+    assert in_force(ledger, today=TODAY + dt.timedelta(days=1)) == ({}, [])
+
+
 def test_with_every_blocking_criterion_waived_nothing_is_shown(ledger: Ledger) -> None:
     waive(ledger)
     waive(ledger, "test")
