@@ -1,10 +1,11 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
-from-scratch baseline) -> open the test set -> predict -> evaluate -> judge -> card -> record -> register as challenger
--> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is spent is not opened. A PASS that still
-needs somebody's approval, or that a high risk stands against, is registered and not promoted; run the same command
-again once that is mended: what is unchanged is kept, and the promotion is all that is left to do.
+from-scratch baseline) -> open the test set -> predict -> evaluate -> judge -> card -> compare with the champion ->
+record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is spent
+is not opened. Where negative flips alone speak against a candidate, one between it and the champion is judged after it.
+A PASS that still needs somebody's approval, or that a high risk stands against, is registered and not promoted; run the
+same command again once that is mended: what is unchanged is kept, and the promotion is all that is left to do.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import datetime as dt
 import json
 import logging
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,15 +27,20 @@ from tasks.audit_augmentation import audit_augmentation
 from tasks.backbones import admit, load_catalogue
 from tasks.check_data import check_data
 from tasks.choose_backbone import choose_backbone
-from tasks.clearance import obstacles, was_promoted
+from tasks.clearance import obstacles
+from tasks.compare import compare
+from tasks.comparison import FLIPS
 from tasks.data_version import DataVersion, data_version
 from tasks.decision import decided_by, version_tags
 from tasks.digests import sha256_file
 from tasks.errors import BackboneRefused, BadInput, DigestMismatch
 from tasks.evaluate import evaluate
+from tasks.fetch_champion import fetch_champion
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
+from tasks.gate import together
 from tasks.holdout import enter_plan, open_holdout, read_holdout, why_late
+from tasks.interpolate import can_interpolate, interpolate
 from tasks.judge import judge
 from tasks.lease import hold
 from tasks.ledger import Entry, Ledger
@@ -46,6 +53,7 @@ from tasks.params import (
     ChooseBackboneParams,
     EvaluateParams,
     FinetuneParams,
+    InterpolateParams,
     S,
     Section,
     ShortlistParams,
@@ -64,7 +72,7 @@ from tasks.roles import ROLES, load_roles
 from tasks.settings import Settings, prepare_environment, without_password
 from tasks.shortlist import shortlist
 from tasks.split import split
-from tasks.verdict import INCONCLUSIVE, Verdict, read_verdict
+from tasks.verdict import FAIL, INCONCLUSIVE, Verdict, read_verdict
 from tasks.waivers import apply_waivers, waivers_in_force
 from tasks.write_card import write_card
 
@@ -81,8 +89,10 @@ SECTIONS: tuple[type[Section], ...] = (
     AuditParams,
     FinetuneParams,
     EvaluateParams,
+    InterpolateParams,
     CertifyParams,
 )
+COMMON = ("check_data", "split", "shortlist", "backbone", "audit", "scratch")  # what candidates of one release share
 logger = logging.getLogger("flows.release")
 
 
@@ -132,24 +142,88 @@ def release(project: str = "digits", allow_dirty: bool = False, wait_for_approva
             return Released(about.name, INCONCLUSIVE, sentence, [], refusal.number, None, None)
         make_verdict(about, run)
         admit_chosen(run / "backbone")
-        verdict, waived = hold_to_order(registry, about, run)
-        standing = take_stock(registry, about, verdict, waived)
-        decision = record(registry, run, verdict, data, all_params(about), rules(about, run), standing)
-        version, waiting = None, []
-        if verdict.passed:
-            registered = register(registry, run / "model", decision.body["run"], version_tags(decision))
-            waiting = clear(registry, about, run, verdict, decision, registered)
-            if waiting and in_ui:
-                wait_for_approvals(registry.ledger, decision)
-                waiting = clear(registry, about, run, verdict, decision, registered)
-            if not waiting:
-                promote(registry, registered, about.data, run / "split", run / "predictions")
-                version = registered
-        record_outcome(registry, decision, run)
+        champion = fetch_champion(registry, run / "model", run / "champion")
+        released, verdict = settle(registry, about, run, champion, data, in_ui)
+        if flips_alone(verdict) and can_interpolate(champion / "model", run / "model"):
+            blended = make_blend(about, run, champion, verdict)
+            refusal = open_test_set(registry, about, blended)
+            if refusal is not None:
+                logger.warning("%s", refusal.body["sentence"])
+            else:
+                make_verdict(about, blended)
+                released, _ = settle(registry, about, blended, champion, data, in_ui, released.decision)
         lock_stages(about.name)
+    return released
+
+
+def settle(
+    registry: Registry,
+    about: Project,
+    run: Path,
+    champion: Path,
+    data: DataVersion,
+    in_ui: bool,
+    beside: int | None = None,
+) -> tuple[Released, Verdict]:
+    """Compare, decide, record, and where the plan says PASS register, wait for who must agree, and promote.
+
+    `in_ui` waits in Prefect's interface; `beside` is the decision on another candidate of the same release.
+    """
+    compare(
+        data=about.data,
+        manifest=run / "split",
+        predictions=run / "predictions",
+        model=run / "model",
+        champion=champion,
+        plan=about.plan,
+        params=knobs(EvaluateParams, about),
+        not_applicable=about.not_applicable,
+        out=run / "comparison",
+    )
+    verdict, waived = hold_to_order(registry, about, run)
+    standing = take_stock(registry, about, verdict, waived, beside)
+    decision = record(registry, run, verdict, data, all_params(about), rules(about, run), standing)
+    version, waiting = None, []
+    if verdict.passed:
+        registered = register(registry, run / "model", decision.body["run"], version_tags(decision))
+        waiting = clear(registry, about, run, verdict, decision, registered)
+        if waiting and in_ui:
+            wait_for_approvals(registry.ledger, decision)
+            waiting = clear(registry, about, run, verdict, decision, registered)
+        if not waiting:
+            promote(registry, registered, about.data, run / "split", run / "predictions")
+            version = registered
+    record_outcome(registry, decision, run)
     criteria = [judgement.sentence for judgement in verdict.judgements]
     card = run / "card/card.html"
-    return Released(about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, card, waiting)
+    released = Released(
+        about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, card, waiting
+    )
+    return released, verdict
+
+
+def make_blend(about: Project, run: Path, champion: Path, verdict: Verdict) -> Path:
+    """The folder of a candidate between the champion and the one in `run`, with all that the two have in common."""
+    blended = run / "blended"
+    for name in (*COMMON, "scratch_predictions"):
+        shutil.rmtree(blended / name, ignore_errors=True)
+        shutil.copytree(run / name, blended / name)
+    interpolate(
+        data=about.data,
+        manifest=run / "split",
+        champion=champion / "model",
+        model=run / "model",
+        budget=min(j.bound for j in verdict.judgements if j.metric == FLIPS and j.severity == "block"),
+        params=knobs(InterpolateParams, about),
+        out=blended / "model",
+    )
+    return blended
+
+
+def flips_alone(verdict: Verdict) -> bool:
+    """Whether negative flips, and nothing else, stand between the candidate and a PASS."""
+    against = {j.metric for j in verdict.judgements if j.severity == "block" and j.outcome in (FAIL, INCONCLUSIVE)}
+    return against == {FLIPS}
 
 
 def make_model(about: Project, run: Path) -> None:
@@ -263,8 +337,13 @@ def plan_review(about: Project) -> None:
 
 @task(cache_policy=NO_CACHE)
 def reach_registry(project: str, chosen: Settings) -> Registry:
-    """MLflow and the ledger, asked before anything is learnt that they could not take."""
+    """MLflow and the ledger, asked before anything is learnt that they could not take.
+
+    What a killed process left half moved is put back before anybody asks who is champion.
+    """
     registry = Registry(project, chosen)
+    with registry.alone():
+        pass
     registry.experiment_id()
     logger.info("MLflow at %s and the ledger answer", without_password(chosen.tracking_uri))
     return registry
@@ -296,7 +375,8 @@ def hold_to_order(registry: Registry, about: Project, run: Path) -> tuple[Verdic
 
     None passes by a plan that came after a look at the test set.
     """
-    verdict, plan = read_verdict(run / "verdict/verdict.json"), plan_on_record(registry, about)
+    verdict, plan = read_verdict(run / "verdict"), load_plan(about.plan)
+    verdict = together(verdict, read_verdict(run / "comparison"), plan.scaffold)
     if verdict.digests["plan"] != sha256_file(about.plan):
         raise DigestMismatch(f"{about.plan} is not the plan that the verdict was made by; run the same command again")
     entries, today = registry.ledger.sound(about.name), dt.datetime.now(dt.UTC).date()
@@ -304,7 +384,7 @@ def hold_to_order(registry: Registry, about: Project, run: Path) -> tuple[Verdic
     for sentence in refused:
         logger.warning("%s", sentence)
     verdict, used = apply_waivers(verdict, waivers, plan.scaffold)
-    why = why_late(registry.ledger, about.name, plan, read_holdout(run / "split"))
+    why = why_late(registry.ledger, about.name, plan_on_record(registry, about), read_holdout(run / "split"))
     if why is None or not verdict.passed:
         return verdict, used
     held = dataclasses.replace(verdict, overall=INCONCLUSIVE, sentence=f"{INCONCLUSIVE}: {why}")
@@ -313,20 +393,22 @@ def hold_to_order(registry: Registry, about: Project, run: Path) -> tuple[Verdic
 
 
 @task(cache_policy=NO_CACHE)
-def take_stock(registry: Registry, about: Project, verdict: Verdict, waived: dict[str, int]) -> dict[str, Any]:
+def take_stock(
+    registry: Registry, about: Project, verdict: Verdict, waived: dict[str, int], beside: int | None
+) -> dict[str, Any]:
     """How things stand beside the figures, for the record: waivers in use, and each risk of the project."""
     entries, roles, today = registry.ledger.read(about.name), load_roles(), dt.datetime.now(dt.UTC).date()
     outcomes = outcomes_of(verdict)
     risks = [standing_of(risk, outcomes, entries, roles, today)[0] for risk in load_risks(about.name)]
-    return {"outcomes": outcomes, "waivers": waived, "risk_register": risks}
+    return {"outcomes": outcomes, "waivers": waived, "risk_register": risks, "beside": beside}
 
 
 @task(cache_policy=NO_CACHE)
 def clear(registry: Registry, about: Project, run: Path, verdict: Verdict, decision: Entry, version: str) -> list[str]:
-    """What keeps the registered model from being promoted; nothing does when it was promoted by this decision."""
-    entries = registry.ledger.sound(about.name)
-    if registry.aliases()["champion"] == version and was_promoted(decision, entries):
+    """What keeps the registered model from being promoted; one that is champion already moves nowhere."""
+    if registry.aliases()["champion"] == version:
         return []
+    entries = registry.ledger.sound(about.name)
     found, now = found_in(run, about.plan), dt.datetime.now(dt.UTC)
     lines = obstacles(decision, outcomes_of(verdict), found, entries, load_roles(), load_risks(about.name), now)
     for line in lines:

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from tasks.approvals import APPROVAL, approval_fault, bound_by, missing_approvals
+from tasks.approvals import APPROVAL, approval_fault, asked_of, bound_by, missing_approvals
 from tasks.bundle import BUNDLE, Artifacts, recorded_digests
 from tasks.decision import FOLDER as RECORDS
 from tasks.decision import record_files, version_tags, what_was_done
@@ -109,7 +109,7 @@ def sign_off_faults(entries: list[Entry], roles: Roles) -> Iterator[str]:
                 yield f"decision {decision.number} waived {name} by entry {number}, which is no waiver of it; {FORGED}"
     for intent, end in finished(entries):
         decided = _decision_of(intent, decisions)
-        if intent.body["action"] != "promote" or decided is None:
+        if intent.body["action"] != "promote" or decided is None or not asked_of(decided):
             continue
         before = [e for e in entries if e.number < intent.number]
         for line in missing_approvals(decided, before, roles, bound_by(decided), moment(intent)):

@@ -29,10 +29,14 @@ EVIDENCE = "evidence"  # the folder of artifacts
 BUNDLE = f"{EVIDENCE}/bundle.json"
 STAGES = (
     *("check_data/contract.json", "split", "shortlist", "backbone", "audit"),
-    *("predictions", "scratch_predictions", "report", "verdict"),
+    *("predictions", "scratch_predictions", "report", "verdict", "comparison"),
 )
 PAGES = {"card": "card/card.html", "selection": "shortlist/selection.html", "audit": "audit/audit.html"}
-JUDGING = ("report", "gate")  # the modules that turn predictions into findings, and findings into a verdict
+JUDGING = (
+    "report",
+    "gate",
+    "comparison",
+)  # from predictions to findings, from those to a verdict
 # What a replay needs: the artifact, and the key of its digest in the ledger's entry.
 NEEDED = {
     "predictions": f"{EVIDENCE}/predictions/predictions.parquet",
@@ -42,7 +46,12 @@ NEEDED = {
     "bundle": BUNDLE,
     "report": f"{EVIDENCE}/report/report.json",
     "verdict": f"{EVIDENCE}/verdict/verdict.json",
+    "champion": f"{EVIDENCE}/comparison/champion.json",
+    "champion_predictions": f"{EVIDENCE}/comparison/predictions.parquet",
+    "comparison": f"{EVIDENCE}/comparison/report.json",
+    "comparison_verdict": f"{EVIDENCE}/comparison/verdict.json",
 }
+OPTIONAL = {"champion_predictions"}  # where there was nobody to compare with
 
 
 @contextmanager
@@ -81,8 +90,9 @@ def judging_code() -> dict[str, str]:
 
 def recorded_digests(decision: Entry) -> dict[str, str]:
     """Artifact -> the sha256 that the ledger's entry has for it, for those that a replay needs."""
-    known = {**decision.body["evidence"], "verdict": decision.body["recorded_for"]["verdict"]}
-    return {artifact: known[key] for key, artifact in NEEDED.items()}
+    judged = decision.body["recorded_for"]
+    known = {**decision.body["evidence"], "verdict": judged["verdict"], "comparison_verdict": judged["comparison"]}
+    return {artifact: known[key] for key, artifact in NEEDED.items() if key in known or key not in OPTIONAL}
 
 
 class Artifacts:

@@ -7,7 +7,6 @@ is run again after the last approval promotes. An approval is one entry, so that
 import datetime as dt
 
 from tasks.approvals import Digests, missing_approvals
-from tasks.history import finished
 from tasks.ledger import Entry
 from tasks.risks import Risk, risks_in_the_way
 from tasks.roles import Roles
@@ -30,8 +29,3 @@ def obstacles(
         *missing_approvals(decision, entries, roles, found, now),
         *risks_in_the_way(risks, outcomes, entries, roles, now.date()),
     ]
-
-
-def was_promoted(decision: Entry, entries: list[Entry]) -> bool:
-    """Whether a promotion of this decision was finished before."""
-    return any(i.body["action"] == "promote" and i.body["decision"] == decision.number for i, _ in finished(entries))

@@ -83,8 +83,8 @@ def what_was_done(decision: Entry, entries: list[Entry]) -> list[str]:
     intents = [e for e in entries if e.number in ends and e.body.get("decision") == decision.number]
     done = [_sentence(intent, ends[intent.number], entries) for intent in intents]
     if done:
-        promoted = any(intent.body["action"] == "promote" for intent in intents)
-        waits = [] if promoted or not asked_of(decision) else [f"not promoted: approval is {describe_asked(decision)}"]
+        live = any(i.body["action"] == "promote" or _confirms_champion(i) for i in intents)
+        waits = [] if live or not asked_of(decision) else [f"not promoted: approval is {describe_asked(decision)}"]
         return done + waits
     if decision.body["verdict"] == PASS:
         return ["nothing yet: the release ended before the model was registered; run the same command again"]
@@ -98,7 +98,7 @@ def _sentence(intent: Entry, end: Entry, entries: list[Entry]) -> str:
         case "register":
             return f"registered as version {end.body['version']} {where}"
         case "confirm":
-            already = ", champion already" if champion == intent.body["version"] else ""
+            already = ", champion already" if _confirms_champion(intent) else ""
             return f"tied to version {intent.body['version']}, which is the same model{already} {where}"
         case "promote":
             before = f"version {champion}" if champion else "none"
@@ -106,6 +106,10 @@ def _sentence(intent: Entry, end: Entry, entries: list[Entry]) -> str:
             return f"version {intent.body['version']} made champion; previous: {before}{approved} {where}"
         case action:
             return f"{action} {where}"
+
+
+def _confirms_champion(intent: Entry) -> bool:
+    return intent.body["action"] == "confirm" and bool(intent.body["before"]["champion"] == intent.body["version"])
 
 
 def _approved(intent: Entry, entries: list[Entry]) -> list[str]:

@@ -12,7 +12,7 @@ significant; else it is INCONCLUSIVE. A single slice's PASS among many says noth
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tasks.errors import PlanInvalid
 from tasks.findings import REPORT, Finding, index_findings, read_findings, read_measured
 from tasks.labels_needed import labels_needed, labels_to_fail
 from tasks.multiplicity import chance_of_miss, holm
-from tasks.plan import Criterion, Plan, load_plan
+from tasks.plan import OF_ONE_MODEL, Criterion, Plan, load_plan
 from tasks.sentences import (
     describe_correction,
     describe_demand,
@@ -50,23 +50,41 @@ def judge_folder(report: Path, plan: Path, not_applicable: dict[str, str]) -> Ve
 
 
 def judge_report(findings: Iterable[Finding], plan: Plan, not_applicable: dict[str, str]) -> Verdict:
-    """Judge every criterion; only those of severity block move the overall verdict.
+    """Judge every criterion that is about the model alone; what compares it with the champion is tasks/comparison.py's.
 
     `not_applicable` maps a criterion's name to the reason why it cannot apply; a plan none of whose blocking criteria
     applies shows nothing, and fails.
     """
     _refuse_unknown(not_applicable, plan)
+    return verdict_of(judge_criteria(findings, plan.asked(*OF_ONE_MODEL), plan.level, not_applicable), plan.scaffold)
+
+
+def verdict_of(judgements: Sequence[Judgement], scaffold: bool, nothing: str = FAIL) -> Verdict:
+    """The verdict that follows; only judgements of severity block move it, and `nothing` is said where none applies."""
+    overall = _overall(judgements, nothing)
+    return Verdict(overall, describe_overall(overall, list(judgements), scaffold), tuple(judgements))
+
+
+def together(first: Verdict, second: Verdict, scaffold: bool) -> Verdict:
+    """One verdict on what two judged."""
+    whole = verdict_of([*first.judgements, *second.judgements], scaffold)
+    return dataclasses.replace(whole, digests=dict(sorted({**first.digests, **second.digests}.items())))
+
+
+def judge_criteria(
+    findings: Iterable[Finding], criteria: Iterable[Criterion], level: float, not_applicable: Mapping[str, str]
+) -> list[Judgement]:
+    """Judge each criterion on every slice that it covers; `level` is the plan's."""
     index = index_findings(findings)
     judgements: list[Judgement] = []
-    for criterion in plan.criteria:
+    for criterion in criteria:
         if criterion.name in not_applicable:
             judgements.append(_not_applicable(criterion, not_applicable[criterion.name].strip()))
         else:
             evidence = list(_evidence(criterion, index))
-            families = _families(criterion, evidence, plan.level)
-            judgements += [_judge(criterion, place, f, plan.level, families.get(place)) for place, f in evidence]
-    overall = overall_of(judgements)
-    return Verdict(overall, describe_overall(overall, judgements, plan.scaffold), tuple(judgements))
+            families = _families(criterion, evidence, level)
+            judgements += [_judge(criterion, place, f, level, families.get(place)) for place, f in evidence]
+    return judgements
 
 
 def _refuse_unknown(not_applicable: dict[str, str], plan: Plan) -> None:
@@ -160,9 +178,10 @@ def _judgement(criterion: Criterion, place: str, outcome: str, text: str, **figu
     )
 
 
-def overall_of(judgements: Iterable[Judgement]) -> str:
-    """What the blocking judgements come to; none that applies is a FAIL."""
+def _overall(judgements: Sequence[Judgement], nothing: str) -> str:
     outcomes = {j.outcome for j in judgements if j.severity == "block"} - {NOT_APPLICABLE}
-    if FAIL in outcomes or not outcomes:
+    if not outcomes:
+        return nothing
+    if FAIL in outcomes:
         return FAIL
     return INCONCLUSIVE if INCONCLUSIVE in outcomes else PASS

@@ -130,14 +130,23 @@ def bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
 
 def brier(outcomes: Outcomes, weights: Weights) -> np.ndarray:
     """The mean squared distance between the probabilities and the truth, summed over classes: 0 to 2 (Brier 1950)."""
-    wanted = np.eye(outcomes.classes)[outcomes.truth]
-    return weighted_mean(((outcomes.probabilities - wanted) ** 2).sum(axis=1), weights)
+    return weighted_mean(squared_distances(outcomes), weights)
 
 
 def nll(outcomes: Outcomes, weights: Weights) -> np.ndarray:
     """The mean negative log probability of the true class; 0 is taken as the smallest step of float64."""
+    return weighted_mean(log_losses(outcomes), weights)
+
+
+def squared_distances(outcomes: Outcomes) -> np.ndarray:
+    """The Brier score of each image, (n,)."""
+    return np.asarray(((outcomes.probabilities - np.eye(outcomes.classes)[outcomes.truth]) ** 2).sum(axis=1))
+
+
+def log_losses(outcomes: Outcomes) -> np.ndarray:
+    """The negative log probability of each image's true class, (n,)."""
     told = outcomes.probabilities[np.arange(len(outcomes.truth)), outcomes.truth]
-    return weighted_mean(-np.log(np.clip(told, np.finfo(float).eps, 1)), weights)
+    return np.asarray(-np.log(np.clip(told, np.finfo(float).eps, 1)))
 
 
 def aurc(outcomes: Outcomes, weights: Weights) -> np.ndarray:
@@ -316,5 +325,12 @@ REGISTRY = {
     "accuracy_gap_change": Described(
         "change of the gap in accuracy against training from scratch", DIFFERENCE, better="at_most", lowest=-1.0
     ),
+    "accuracy_gain_over_champion": Described("accuracy gain over the champion", DIFFERENCE, lowest=-1.0),
+    "macro_f1_gain_over_champion": Described("macro F1 gain over the champion", DIFFERENCE, lowest=-1.0),
+    "brier_gain_over_champion": Described("Brier score spared against the champion", NUMBER, lowest=-2.0, highest=2.0),
+    "nll_gain_over_champion": Described(
+        "negative log-likelihood spared against the champion", NUMBER, lowest=-math.inf, highest=math.inf
+    ),
+    "negative_flip_rate": Described("share of negative flips against the champion", SHARE, better="at_most"),
     "weak_slice_accuracy": Described("accuracy of the weakest slice found", SHARE),
 }

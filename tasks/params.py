@@ -271,6 +271,13 @@ class CheckDataParams(Section):
     require_licence: bool
 
 
+class InterpolateParams(Section):
+    """Which shares of the new weights are tried between the champion's and a candidate's."""
+
+    section: ClassVar[str] = "interpolate"
+    shares: list[Annotated[float, Field(gt=0, lt=1)]] = Field(min_length=1)
+
+
 class EvaluateParams(Section):
     """How findings get their intervals, and what the evaluators' questions leave to be set."""
 

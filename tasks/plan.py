@@ -180,6 +180,7 @@ SECTIONS = (
     *("standard", "champion", "calibration", "fairness", "robustness", "privacy", "latency", "interpretability"),
     *("leakage", "external"),
 )
+OF_ONE_MODEL = tuple(name for name in SECTIONS if name != "champion")  # what the report alone can answer
 
 
 class Plan(BaseModel):
@@ -234,8 +235,12 @@ class Plan(BaseModel):
     @property
     def criteria(self) -> list[Criterion]:
         """Those of all sections, in order."""
+        return self.asked(*SECTIONS)
+
+    def asked(self, *sections: str) -> list[Criterion]:
+        """The criteria of some sections, in order."""
         found: list[Criterion] = []
-        for name in SECTIONS:
+        for name in sections:
             asked = getattr(self, name)
             found += [] if isinstance(asked, Nothing) else asked
         return found

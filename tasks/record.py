@@ -21,7 +21,7 @@ from tasks.decision import decision_body, render_decision, what_was_done, write_
 from tasks.digests import sha256_file
 from tasks.errors import DigestMismatch
 from tasks.findings import Finding, index_findings, read_findings
-from tasks.ledger import Entry
+from tasks.ledger import Entry, Ledger
 from tasks.plan import load_plan
 from tasks.registry import INTENT, Registry, trouble
 from tasks.roles import load_roles
@@ -53,9 +53,10 @@ def record(
     stand, for the entry as it is.
     """
     file = sha256_file(run / "verdict/verdict.json")
-    evidence = {"verdict": file, "sentence": verdict.sentence, "data": data.as_dict()}
+    compared = sha256_file(run / "comparison/verdict.json")
+    evidence = {"verdict": file, "comparison": compared, "sentence": verdict.sentence, "data": data.as_dict()}
     with registry.alone():
-        entry = _recorded(registry, evidence)
+        entry = recorded(registry.ledger, registry.project, evidence)
         if entry is None:
             refuse_another_plan(verdict, rules["plan"])
             with (
@@ -92,10 +93,14 @@ def refuse_another_plan(verdict: Verdict, plan: Path) -> None:
         raise DigestMismatch(f"{plan} was changed after the verdict was made; run the release again to judge by it")
 
 
-def _recorded(registry: Registry, evidence: dict[str, Any]) -> Entry | None:
-    """The project's last decision when it is this one; an older one was overtaken, and deciding so again is news."""
-    decisions = registry.ledger.read(registry.project, "decision")
-    return decisions[-1] if decisions and decisions[-1].body["recorded_for"] == evidence else None
+def recorded(ledger: Ledger, project: str, evidence: dict[str, Any]) -> Entry | None:
+    """The project's last decision, or the one on another candidate of the same release, when it is this one.
+
+    An older one was overtaken, and deciding so again is news.
+    """
+    decisions = ledger.read(project, "decision")
+    newest = [d for d in decisions if d is decisions[-1] or d.number == decisions[-1].body.get("beside")]
+    return next((d for d in newest if d.body["recorded_for"] == evidence), None)
 
 
 def _body(run: Path, verdict: Verdict, data: DataVersion, rules: dict[str, Path]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tasks.bundle import BUNDLE, NEEDED, Artifacts, judging_code, recorded_digests
+from tasks.comparison import write_comparison
 from tasks.digests import digest_of_environment, installed_versions, sha256_file
 from tasks.errors import EvidenceMissing, KeelError
 from tasks.findings import REPORT, TABLES, Finding, read_findings
@@ -23,6 +24,7 @@ from tasks.registry import Registry
 from tasks.report import write_report
 from tasks.verdict import VERDICT, Verdict, read_verdict, write_verdict
 
+COMPARISON = "comparison"
 SHOWN = 5  # library versions that differ, by name
 
 
@@ -73,6 +75,10 @@ def recompute(bundled: Path, bundle: dict[str, Any], out: Path) -> None:
     params = EvaluateParams.model_validate(bundle["params"][EvaluateParams.section])
     write_report({name: files[name] for name in TABLES}, files["plan"], params, out)
     write_verdict(judge_folder(out, files["plan"], bundle["not_applicable"]), out / VERDICT)
+    (out / COMPARISON).mkdir()
+    predictions, champion = files["predictions"], files["champion"].parent
+    reasons, plan = bundle["not_applicable"], files["plan"]
+    write_comparison(predictions, champion, files["manifest"], plan, params, reasons, out / COMPARISON)
 
 
 def _fetch_all(registry: Registry, decision: Entry, wanted: dict[str, str], folder: Path) -> Iterator[str]:
@@ -93,13 +99,14 @@ def _fetch_all(registry: Registry, decision: Entry, wanted: dict[str, str], fold
 
 
 def _compare(wanted: dict[str, str], there: Path, here: Path) -> Iterator[str]:
-    report, verdict = NEEDED["report"], NEEDED["verdict"]
-    if (digest := sha256_file(here / REPORT)) != wanted[report]:
-        what = _first_finding(there / report, here / REPORT)
-        yield f"report.json comes out with sha256 {digest}, the ledger says {wanted[report]}: {what}"
-    if (digest := sha256_file(here / VERDICT)) != wanted[verdict]:
-        what = _first_judgement(there / verdict, here / VERDICT)
-        yield f"verdict.json comes out with sha256 {digest}, the ledger says {wanted[verdict]}: {what}"
+    """The figures and sentences, of the report and of the comparison with the champion."""
+    for folder, report, verdict in (("", "report", "verdict"), (COMPARISON, "comparison", "comparison_verdict")):
+        for key, name, first in ((report, REPORT, _first_finding), (verdict, VERDICT, _first_judgement)):
+            recorded, again = NEEDED[key], here / folder / name
+            if (digest := sha256_file(again)) != wanted[recorded]:
+                what = first(there / recorded, again)
+                told = f"{folder}/{name}" if folder else name
+                yield f"{told} comes out with sha256 {digest}, the ledger says {wanted[recorded]}: {what}"
 
 
 def _first_finding(recorded: Path, recomputed: Path) -> str:

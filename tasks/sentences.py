@@ -82,7 +82,9 @@ def describe_overall(overall: str, judgements: list[Judgement], scaffold: bool) 
     blocking = [j for j in judgements if j.severity == "block" and j.outcome != NOT_APPLICABLE]
     warned = [j for j in judgements if j.severity == "warn" and j.outcome in (FAIL, INCONCLUSIVE)]
     decisive = [j for j in blocking if j.outcome == overall]
-    if not blocking:
+    if not blocking and overall == PASS:
+        text = "nothing was to be shown"
+    elif not blocking:
         text = "no blocking criterion applies, so nothing has been shown"
     elif overall == PASS:
         text = f"{_count(len(blocking), 'blocking judgement')}, all met"

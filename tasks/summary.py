@@ -3,7 +3,6 @@
 import datetime as dt
 
 from tasks.approvals import asked_of, bound_by, missing_approvals
-from tasks.clearance import was_promoted
 from tasks.decision import render_decision, what_was_done
 from tasks.errors import BadInput, KeelError
 from tasks.ledger import Entry
@@ -86,8 +85,9 @@ def _is_ours(tags: dict[str, str]) -> bool:
 
 def _missing(registry: Registry, decision: Entry) -> list[str]:
     """The approvals that a decision still waits for."""
-    entries = registry.ledger.read(registry.project)
-    if decision.body["verdict"] != PASS or not asked_of(decision) or was_promoted(decision, entries):
+    champion, entries = registry.aliases()["champion"], registry.ledger.read(registry.project)
+    live = champion is not None and registry.version_tags(champion).get("decision") == str(decision.number)
+    if decision.body["verdict"] != PASS or not asked_of(decision) or live:
         return []
     return missing_approvals(decision, entries, load_roles(), bound_by(decision), dt.datetime.now(dt.UTC))
 

@@ -17,11 +17,11 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tasks.errors import BadInput
-from tasks.gate import overall_of
+from tasks.gate import verdict_of
 from tasks.ledger import Entry
 from tasks.plan import Criterion, Plan
 from tasks.roles import ROLES, Act, Roles, instant, signer_fault, statement
-from tasks.sentences import describe_overall, describe_terms
+from tasks.sentences import describe_terms
 from tasks.signatures import SIGNATURE, sign
 from tasks.verdict import FAIL, INCONCLUSIVE, Judgement, Verdict
 
@@ -107,10 +107,9 @@ def apply_waivers(verdict: Verdict, waivers: dict[str, Entry], scaffold: bool) -
         return verdict, {}
     judgements = [_waive(j, waivers[j.criterion]) if j in unmet else j for j in verdict.judgements]
     used = {j.criterion: waivers[j.criterion] for j in unmet}
-    overall = overall_of(judgements)
+    held = verdict_of(judgements, scaffold)
     said = [f"{name} {describe_waiver(entry)}" for name, entry in used.items()]
-    sentence = "; ".join([describe_overall(overall, judgements, scaffold), *said])
-    held = dataclasses.replace(verdict, overall=overall, sentence=sentence, judgements=tuple(judgements))
+    held = dataclasses.replace(held, sentence="; ".join([held.sentence, *said]), digests=verdict.digests)
     return held, {name: entry.number for name, entry in used.items()}
 
 

@@ -93,12 +93,18 @@ def write_project(root: Path, **changes: object) -> None:
     (root / "governance/projects/pets.yaml").write_text(yaml.safe_dump(document))
 
 
-def write_plan(root: Path, at_least: float, minimum_n: int = 20, alpha: float = 0.5) -> None:
-    """A plan of accuracy on test and mirror; `alpha` is what all openings of one test set may spend."""
+def write_plan(
+    root: Path, at_least: float, minimum_n: int = 20, alpha: float = 0.5, flips: float | None = None
+) -> None:
+    """A plan of accuracy on test and mirror; `alpha` is what all openings of one test set may spend, `flips` the share
+    of negative flips against the champion that is allowed."""
     bundled = yaml.safe_load((HERE / "governance/plan.yaml").read_text())
     criterion = {"metric": "accuracy", "at_least": at_least, "minimum_n": minimum_n, "severity": "block"}
     asked = [{"name": s, "slice": s, "reason": "for the test", **criterion} for s in ("test", "mirror")]
     plan = plan_document(*asked, reuse={**bundled["reuse"], "alpha": alpha}, costs=bundled["costs"])
+    if flips is not None:
+        few = {"name": "flips", "metric": "negative_flip_rate", "slice": "test", "at_most": flips, "reason": "r"}
+        plan["champion"] = [few | {"minimum_n": minimum_n, "severity": "block"}]
     (root / "governance/plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
 
 

@@ -183,7 +183,13 @@ def test_a_printed_approval_comes_back_whole_and_anything_else_is_refused(ledger
 
 
 def test_what_is_found_in_a_run_is_what_a_decision_binds(tmp_path: Path, ledger: Ledger) -> None:
-    files = ("verdict/verdict.json", "report/report.json", "model/model.safetensors", "predictions/predictions.parquet")
+    files = (
+        "comparison/verdict.json",
+        "verdict/verdict.json",
+        "report/report.json",
+        "model/model.safetensors",
+        "predictions/predictions.parquet",
+    )
     for name in ("plan.yaml", *files):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)

@@ -328,11 +328,13 @@ def test_replay_names_a_replaced_artifact_and_the_first_finding_that_it_changes(
     replace_predictions(audited)
     code, out, _ = keel("replay", "last")
     lines = out.splitlines()
-    assert (code, len(lines)) == (1, 4)
+    assert (code, len(lines)) == (1, 6)
     assert lines[1].startswith(f"DIFFERENT {NEEDED['predictions']} in MLflow is not the recorded one: its sha256 is ")
     assert "first accuracy on test, recorded 1 [" in lines[2]
     assert "recomputed 0.9375 [" in lines[2]
     assert lines[3].startswith("DIFFERENT verdict.json comes out with sha256 ")
+    assert "first accuracy_gain_over_champion on test, recorded 0 [" in lines[4]
+    assert lines[5].startswith("DIFFERENT comparison/verdict.json comes out with sha256 ")
 
 
 @pytest.mark.parametrize(
@@ -361,10 +363,12 @@ def test_replay_names_both_values_of_the_first_finding_that_comes_out_differentl
 ) -> None:
     monkeypatch.setattr("tasks.intervals.norm.ppf", lambda q: 2.5)  # as if the evaluators had become more careful
     said = replay(audited, find_decision(audited, "last")).differences
-    assert len(said) == 2
+    assert len(said) == 4
     assert "first accuracy on " in said[0]
     assert ", recomputed " in said[0]
     assert said[1].startswith("verdict.json comes out with sha256 ")
+    assert said[2].startswith("comparison/report.json comes out with sha256 ")
+    assert said[3].startswith("comparison/verdict.json comes out with sha256 ")
 
 
 def test_replay_says_when_the_code_is_not_that_of_the_record(

@@ -9,6 +9,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from flows.release import Released, hold_to_order, release, rules
 from tasks.checkup import checkup
@@ -18,6 +19,7 @@ from tasks.lease import hold
 from tasks.ledger import Ledger
 from tasks.project import load_project
 from tasks.registry import Registry
+from tasks.replay import replay
 from tasks.settings import settings
 from tasks.summary import in_full, status_lines
 from tests.small_checkout import QUICK, working_in, write_images, write_plan, write_project
@@ -107,6 +109,26 @@ def test_verdict_that_comes_back_is_a_new_decision_on_the_same_version(checkout_
     assert "tied to version 1, which is the same model, champion already" in in_full(registry, "last")
     pages = {json.loads(p.read_text())["number"] for p in Path("governance/decisions/pets").glob("*.json")}
     assert pages == {e.number for e in registry.ledger.read("pets", "decision")}
+
+
+def test_flips_alone_lead_to_a_candidate_between_the_two_that_is_judged_again(checkout_after_release: Path) -> None:
+    write_plan(Path(), 0.6, flips=0.001)  # which so few images cannot show of any model
+    assert "no other model is in use to compare with" in release(project="pets").criteria[-1]
+    write_project(Path(), params={**QUICK, "finetune": {**QUICK["finetune"], "seed": 5}})
+    outcome = release(project="pets")
+    registry = Registry("pets", settings())
+    assert (outcome.verdict, outcome.version) == ("INCONCLUSIVE", None)
+    assert registry.aliases()["champion"] == "1"
+    first, second = registry.ledger.read("pets", "decision")[-2:]
+    assert second.number == outcome.decision
+    assert first.body["evidence"]["model"] != second.body["evidence"]["model"]
+    assert {first.body["evidence"]["champion"], second.body["evidence"]["champion"]} == {
+        sha256_file(Path("runs/pets/comparison/champion.json"))
+    }
+    facts = json.loads(Path("runs/pets/blended/model/model.json").read_text())
+    assert facts["interpolated"]["share"] in yaml.safe_load(Path("params.yaml").read_text())["interpolate"]["shares"]
+    assert replay(registry, first).identical
+    assert replay(registry, second).identical
 
 
 def test_plan_that_follows_a_look_at_the_test_set_cannot_pass(checkout_after_release: Path) -> None:

@@ -1,0 +1,44 @@
+"""Fetch the champion's model folder from the registry, so that a candidate can be compared with it."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.digests import identity
+from tasks.errors import DigestMismatch
+from tasks.registry import Registry
+from tasks.scorer import WEIGHTS
+
+VERSION = "version.json"
+logger = logging.getLogger("tasks.fetch_champion")
+
+
+@task(cache_policy=NO_CACHE)
+def fetch_champion(registry: Registry, candidate: Path, out: Path) -> Path:
+    """Write version.json (version and digest; null where nobody but the candidate is champion) and the folder `model`.
+
+    DigestMismatch when what MLflow serves is not what was registered.
+    """
+    version = registry.aliases()["champion"]
+    digest = registry.version_tags(version)["model_digest"] if version else None
+    if digest == identity(candidate):
+        version = digest = None
+    if version is None or not (out / "model").is_dir() or identity(out / "model") != digest:
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+    if version is not None and not (out / "model").is_dir():
+        with registry.logged(version) as served:
+            folder = next(iter(served.rglob(WEIGHTS)), served).parent
+            if identity(folder) != digest:
+                raise DigestMismatch(
+                    f"what MLflow serves as version {version} of {registry.project} is not the model that was "
+                    f"registered ({digest}); `keel audit --project {registry.project}` says what else was changed"
+                )
+            shutil.copytree(folder, out / "model")
+        logger.info("fetched the champion, version %s of %s", version, registry.project)
+    (out / VERSION).write_text(json.dumps({"version": version, "model_digest": digest}) + "\n", encoding="utf-8")
+    return out
