@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from tasks.card_sections import asking, groups, prediction_sets, weak_slices
+from tasks.card_sections import asking, attribution, groups, prediction_sets, robustness, weak_slices
 from tasks.findings import Finding, read_findings
 from tasks.images import decode
 from tasks.plots import confusion_matrix, reliability_diagram, slice_intervals, training_curves
@@ -41,6 +41,7 @@ def write_card(
     model: Path,
     scratch: Path,
     backbone: Path,
+    attributions: Path,
     out: Path,
 ) -> None:
     """Write card.html; every figure on it is a Finding of the report or a fact of the model folder."""
@@ -74,6 +75,8 @@ def write_card(
         "sets": prediction_sets(by_key, report),
         "groups": groups(by_key),
         "weak": with_examples(weak_slices(report), scored, data),
+        "robustness": robustness(by_key, report),
+        "attribution": attribution(by_key, attributions),
         "transfer": transfer_rows(findings, by_key),
         "mistakes": [mistake(row, data) for row in worst(scored, facts["classes"])],
         "training": training_rows(facts, curves),
