@@ -1,9 +1,10 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
-from-scratch baseline) -> open the test set -> predict -> evaluate -> judge -> card -> compare with the champion ->
-record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is spent
-is not opened. Where negative flips alone speak against a candidate, one between it and the champion is judged after it.
+from-scratch baseline) -> open the test set -> predict -> check parity -> evaluate -> judge -> card -> compare with the
+champion -> time -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a
+test set that is spent is not opened. Where negative flips alone speak against a candidate, one between it and the
+champion is judged after it.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.audit_augmentation import audit_augmentation
 from tasks.backbones import admit, load_catalogue
 from tasks.check_data import check_data
+from tasks.check_parity import check_parity
 from tasks.choose_backbone import choose_backbone
 from tasks.compare import compare
 from tasks.comparison import FLIPS
@@ -33,12 +35,15 @@ from tasks.fetch_champion import fetch_champion
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
 from tasks.gate import together
+from tasks.hardware import fingerprint
 from tasks.holdout import enter_plan, open_holdout, read_holdout, why_late
 from tasks.interpolate import can_interpolate, interpolate
 from tasks.judge import judge
+from tasks.judge_latency import judge_latency
 from tasks.lease import hold
 from tasks.ledger import Entry, Ledger
 from tasks.lock_stages import lock_stages, stages_of
+from tasks.measure_latency import measure_latency
 from tasks.params import (
     AUTO,
     AuditParams,
@@ -48,6 +53,7 @@ from tasks.params import (
     EvaluateParams,
     FinetuneParams,
     InterpolateParams,
+    MeasureLatencyParams,
     S,
     Section,
     ShortlistParams,
@@ -80,6 +86,7 @@ SECTIONS: tuple[type[Section], ...] = (
     AuditParams,
     FinetuneParams,
     EvaluateParams,
+    MeasureLatencyParams,
     InterpolateParams,
     CertifyParams,
 )
@@ -142,7 +149,7 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
 def settle(
     registry: Registry, about: Project, run: Path, champion: Path, data: DataVersion
 ) -> tuple[Released, Verdict]:
-    """Compare, decide, record, and where the plan says PASS register and promote."""
+    """Compare, time, decide, record, and where the plan says PASS register and promote."""
     compare(
         data=about.data,
         manifest=run / "split",
@@ -154,6 +161,7 @@ def settle(
         not_applicable=about.not_applicable,
         out=run / "comparison",
     )
+    time_model(about, run, champion)
     verdict = hold_to_order(registry, about, run)
     decision = record(registry, run, verdict, data, all_params(about), rules(about, run))
     version = None
@@ -164,6 +172,28 @@ def settle(
     criteria = [judgement.sentence for judgement in verdict.judgements]
     card = run / "card/card.html"
     return Released(about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, card), verdict
+
+
+def time_model(about: Project, run: Path, champion: Path) -> None:
+    """How fast the candidate answers on this machine, judged by the plan's section `latency`."""
+    params = knobs(MeasureLatencyParams, about)
+    timings = measure_latency(
+        data=about.data,
+        manifest=run / "split",
+        model=run / "model",
+        hardware=fingerprint(params.threads),
+        params=params,
+        asked=bool(load_plan(about.plan).asked("latency")),
+        out=run / "timings",
+    )
+    judge_latency(
+        timings=timings,
+        champion=champion,
+        plan=about.plan,
+        params=knobs(EvaluateParams, about),
+        not_applicable=about.not_applicable,
+        out=run / "latency",
+    )
 
 
 def make_blend(about: Project, run: Path, champion: Path, verdict: Verdict) -> Path:
@@ -214,6 +244,7 @@ def make_verdict(about: Project, run: Path) -> None:
     model, scratch = run / "model", run / "scratch"
     predictions = predict(data=data, manifest=manifest, model=model, out=run / "predictions")
     baseline = predict(data=data, manifest=manifest, model=scratch, out=run / "scratch_predictions")
+    check_parity(data=data, manifest=manifest, predictions=predictions, model=model, out=run / "parity")
     report = evaluate(
         predictions=predictions,
         scratch_predictions=baseline,
@@ -332,7 +363,8 @@ def open_test_set(registry: Registry, about: Project, run: Path) -> Entry | None
 def hold_to_order(registry: Registry, about: Project, run: Path) -> Verdict:
     """The verdict on the figures, except that none passes by a plan that came after a look at the test set."""
     verdict, plan = read_verdict(run / "verdict"), load_plan(about.plan)
-    verdict = together(verdict, read_verdict(run / "comparison"), plan.scaffold)
+    for name in ("comparison", "latency"):
+        verdict = together(verdict, read_verdict(run / name), plan.scaffold)
     if verdict.digests["plan"] != sha256_file(about.plan):
         raise DigestMismatch(f"{about.plan} is not the plan that the verdict was made by; run the same command again")
     why = why_late(registry.ledger, about.name, plan_on_record(registry, about), read_holdout(run / "split"))

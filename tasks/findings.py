@@ -14,6 +14,7 @@ from typing import Any
 from tasks.errors import EvidenceMissing
 
 REPORT, EVIDENCE = "report.json", "evidence.json"
+TIMINGS = "timings.json"  # how long a model took to answer (tasks/measure_latency.py)
 TABLES = ("predictions", "scratch_predictions", "manifest")  # what is measured, by its argument to the stage evaluate
 SLICE = r"^(test|mirror)(/[^/=]+=.+)?$"
 

@@ -45,8 +45,8 @@ def record(
     files that say how to train and judge, by name; their digests join the evidence.
     """
     file = sha256_file(run / "verdict/verdict.json")
-    compared = sha256_file(run / "comparison/verdict.json")
-    evidence = {"verdict": file, "comparison": compared, "sentence": verdict.sentence, "data": data.as_dict()}
+    others = {name: sha256_file(run / name / "verdict.json") for name in ("comparison", "latency")}
+    evidence = {"verdict": file, **others, "sentence": verdict.sentence, "data": data.as_dict()}
     with registry.alone():
         entry = _recorded(registry, evidence)
         if entry is None:
