@@ -1,10 +1,10 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
-from-scratch baseline) -> open the test set -> predict -> check parity -> evaluate -> judge -> card -> compare with the
-champion -> time -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a
-test set that is spent is not opened. Where negative flips alone speak against a candidate, one between it and the
-champion is judged after it.
+from-scratch baseline) -> open the test set -> predict -> check parity -> stress -> attribute -> embed -> evaluate ->
+judge -> card -> compare with the champion -> time -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE
+are recorded and end there; a test set that is spent is not opened. Where negative flips alone speak against a
+candidate, one between it and the champion is judged after it.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.attribute import attribute
 from tasks.audit_augmentation import audit_augmentation
 from tasks.backbones import admit, load_catalogue
 from tasks.check_data import check_data
@@ -29,6 +30,7 @@ from tasks.comparison import FLIPS
 from tasks.data_version import DataVersion, data_version
 from tasks.decision import decided_by, version_tags
 from tasks.digests import sha256_file
+from tasks.embed import embed
 from tasks.errors import BackboneRefused, BadInput, DigestMismatch
 from tasks.evaluate import evaluate
 from tasks.fetch_champion import fetch_champion
@@ -46,10 +48,12 @@ from tasks.lock_stages import lock_stages, stages_of
 from tasks.measure_latency import measure_latency
 from tasks.params import (
     AUTO,
+    AttributeParams,
     AuditParams,
     CertifyParams,
     CheckDataParams,
     ChooseBackboneParams,
+    EmbedParams,
     EvaluateParams,
     FinetuneParams,
     InterpolateParams,
@@ -58,6 +62,7 @@ from tasks.params import (
     Section,
     ShortlistParams,
     SplitParams,
+    StressParams,
     load_section,
 )
 from tasks.plan import Plan, load_plan
@@ -70,6 +75,7 @@ from tasks.registry import Registry
 from tasks.settings import Settings, prepare_environment, without_password
 from tasks.shortlist import shortlist
 from tasks.split import split
+from tasks.stress import stress
 from tasks.verdict import FAIL, INCONCLUSIVE, Verdict, read_verdict
 from tasks.write_card import write_card
 
@@ -85,6 +91,9 @@ SECTIONS: tuple[type[Section], ...] = (
     ChooseBackboneParams,
     AuditParams,
     FinetuneParams,
+    StressParams,
+    AttributeParams,
+    EmbedParams,
     EvaluateParams,
     MeasureLatencyParams,
     InterpolateParams,
@@ -245,10 +254,24 @@ def make_verdict(about: Project, run: Path) -> None:
     predictions = predict(data=data, manifest=manifest, model=model, out=run / "predictions")
     baseline = predict(data=data, manifest=manifest, model=scratch, out=run / "scratch_predictions")
     check_parity(data=data, manifest=manifest, predictions=predictions, model=model, out=run / "parity")
+    tested = {"data": data, "manifest": manifest, "model": model}
+    stressed = stress(**tested, scratch=scratch, params=knobs(StressParams, about), out=run / "stress")
+    attributions = attribute(**tested, params=knobs(AttributeParams, about), out=run / "attributions")
+    embeddings = embed(
+        data=data,
+        manifest=manifest,
+        backbone=run / "backbone",
+        model=model,
+        params=knobs(EmbedParams, about),
+        out=run / "embeddings",
+    )
     report = evaluate(
         predictions=predictions,
         scratch_predictions=baseline,
         manifest=manifest,
+        stress=stressed,
+        attributions=attributions,
+        embeddings=embeddings,
         plan=about.plan,
         params=knobs(EvaluateParams, about),
         out=run / "report",
@@ -263,6 +286,7 @@ def make_verdict(about: Project, run: Path) -> None:
         model=model,
         scratch=scratch,
         backbone=run / "backbone",
+        attributions=attributions,
         out=run / "card",
     )
 

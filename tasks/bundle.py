@@ -29,7 +29,8 @@ EVIDENCE = "evidence"  # the folder of artifacts
 BUNDLE = f"{EVIDENCE}/bundle.json"
 STAGES = (
     *("check_data/contract.json", "split", "shortlist", "backbone", "audit"),
-    *("predictions", "scratch_predictions", "parity", "report", "verdict", "comparison", "latency"),
+    *("predictions", "scratch_predictions", "parity", "stress", "attributions", "embeddings", "report"),
+    *("verdict", "comparison", "latency"),
 )
 PAGES = {"card": "card/card.html", "selection": "shortlist/selection.html", "audit": "audit/audit.html"}
 JUDGING = (
@@ -43,6 +44,9 @@ NEEDED = {
     "predictions": f"{EVIDENCE}/predictions/predictions.parquet",
     "scratch_predictions": f"{EVIDENCE}/scratch_predictions/predictions.parquet",
     "manifest": f"{EVIDENCE}/split/manifest.parquet",
+    "stress": f"{EVIDENCE}/stress/stress.parquet",
+    "attributions": f"{EVIDENCE}/attributions/attributions.parquet",
+    "embeddings": f"{EVIDENCE}/embeddings/embeddings.parquet",
     "plan": f"{EVIDENCE}/rules/plan.yaml",
     "bundle": BUNDLE,
     "report": f"{EVIDENCE}/report/report.json",

@@ -1,9 +1,11 @@
-"""What the model card says of asking a person, of prediction sets, of groups and of weak slices: plots and rows.
+"""What the model card says of asking a person, groups, slices, robustness, attribution, privacy and leaks: plots, rows.
 
 Every figure is a Finding; the report folder's other files say what was chosen on the calibration split
-(calibration.json), draw the curve (risk_coverage.csv) and list the slices that a search proposed (weak_slices.json).
+(calibration.json), draw the curve (risk_coverage.csv) and list the slices that a search proposed
+(weak_slices.json), files with personal data (personal_data.json), copies and doubtful labels (leakage.json).
 """
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ from typing import Any
 import pandas as pd
 
 from tasks.findings import Finding
-from tasks.plots import risk_coverage_curve, slice_intervals
+from tasks.gallery import CAPTIONS, PNG
+from tasks.metrics import NUMBER, REGISTRY
+from tasks.plots import corruption_curves, risk_coverage_curve, slice_intervals
 from tasks.slices import JUDGED
 
 Found = dict[tuple[str, str], Finding]
@@ -22,6 +26,20 @@ COMPARED = (
     "calibration_gap",
     "accuracy_gap_change",
 )
+ATTRIBUTION = (
+    "attribution_gain_over_random",
+    "random_weights_correlation",
+    "border_attribution",
+    "border_reliance",
+    "background_reliance",
+)
+SIGNED = (
+    "accuracy_gap_change",
+    "corruption_accuracy_drop",
+    "corruption_gain_over_scratch",
+    "condition_overconfidence",
+)
+OVERCONFIDENT = 0.1  # confidence beyond accuracy, the lower end: conditions above it are named
 
 
 def asking(found: Found, report: Path) -> dict[str, Any] | None:
@@ -75,6 +93,44 @@ def groups(found: Found) -> dict[str, Any] | None:
     return {"plot": plot, "rows": rows, "small": [f"{name}: {which}" for name, which in small.items() if which]}
 
 
+def robustness(found: Found, report: Path) -> dict[str, Any] | None:
+    """Accuracy by severity of each corruption, candidate beside scratch; None where nothing was stressed."""
+    if ("corruption_accuracy", "test") not in found:
+        return None
+    table = pd.read_csv(report / "robustness.csv", dtype={"level": str})
+    metrics = ("corruption_accuracy", "corruption_accuracy_drop", "corruption_gain_over_scratch")
+    kinds = [place for metric, place in found if metric == metrics[0]]
+    rows = [{"where": _kind(place), **_texts(found, metrics, place)} for place in kinds]
+    sure = [f for (metric, _), f in found.items() if metric == "condition_overconfidence" and f.low > OVERCONFIDENT]
+    attacked = [(place, f) for (metric, place), f in found.items() if metric == "adversarial_accuracy"]
+    return {
+        "images": found[metrics[0], "test"].n,
+        "plot": corruption_curves(table[table["family"] != "attack"]),
+        "rows": rows,
+        "overconfident": [f"{_kind(f.slice)} {_text(f)}" for f in sorted(sure, key=lambda f: -f.low)],
+        "attacks": [
+            {"attack": _kind(place, "all of them, and as taken"), "accuracy": _text(f)} for place, f in attacked
+        ],
+    }
+
+
+def attribution(found: Found, folder: Path) -> dict[str, Any] | None:
+    """The checks of attributions and the shortcut probes, and the gallery; None where nothing was attributed."""
+    if (ATTRIBUTION[0], "test") not in found:
+        return None
+    listed = pd.read_csv(folder / CAPTIONS, dtype={"actual": str, "predicted": str})
+    captions = [
+        {
+            "title": title,
+            "images": [f"{r.actual} as {r.predicted} ({100 * r.confidence:.0f} %)" for r in part.itertuples()],
+        }
+        for title, part in listed.groupby("row", sort=False)
+    ]
+    rows = [{"said": REGISTRY[metric].title, "figure": _text(found[metric, "test"])} for metric in ATTRIBUTION]
+    gallery = base64.b64encode((folder / PNG).read_bytes()).decode()
+    return {"images": found[ATTRIBUTION[0], "test"].n, "rows": rows, "gallery": gallery, "captions": captions}
+
+
 def weak_slices(report: Path) -> list[dict[str, Any]]:
     """The proposed slices, the confirmed ones first, each with its figure in words."""
     listed: list[dict[str, Any]] = _json(report / "weak_slices.json")
@@ -83,6 +139,41 @@ def weak_slices(report: Path) -> list[dict[str, Any]]:
         row["accuracy"] = f"{100 * row['value']:.1f}\u00a0% [{100 * row['low']:.1f},\u00a0{100 * row['high']:.1f}]"
         row["chance"] = "below 0.001" if row["adjusted_p"] < 0.001 else f"{row['adjusted_p']:.3f}"
     return sorted(rows, key=lambda row: not row["confirmed"])
+
+
+def _kind(place: str, whole: str = "all corruptions") -> str:
+    """`shot noise 3` of `test/corruption=shot noise 3`."""
+    return place.partition("=")[2] or whole
+
+
+def privacy(found: Found, report: Path) -> dict[str, Any] | None:
+    """The membership attacks, the share of files with personal data, and which; None where nothing was embedded."""
+    if ("personal_data_share", "all") not in found:
+        return None
+    attacks = [("loss", ""), ("loss beyond that of the reference model", "_calibrated")]
+    rows = [
+        {"by": by, "auc": _text(area), "tpr": _text(found.get((f"membership_tpr{suffix}", "test")))}
+        for by, suffix in attacks
+        if (area := found.get((f"membership_auc{suffix}", "test")))
+    ]
+    files = _json(report / "personal_data.json")
+    return {"rows": rows, "share": _text(found["personal_data_share", "all"]), "files": files}
+
+
+def leakage(found: Found, report: Path) -> dict[str, Any] | None:
+    """Copies of training images, labels that look wrong, and what gives the label away; None as in `privacy`."""
+    if ("label_error_share", "train") not in found:
+        return None
+    copies = [
+        {"split": split, "near": _text(found[metric, split]), "exact": f"{found['exact_duplicates', split].value:.0f}"}
+        for metric, split in found
+        if metric == "near_duplicate_share"
+    ]
+    labels = {
+        metric: [{"split": place, "figure": _text(f)} for (name, place), f in found.items() if name == metric]
+        for metric in ("label_error_share", "annotator_alpha", "label_cue")
+    }
+    return {"copies": copies, **labels, **_json(report / "leakage.json")}
 
 
 def _unassessable(found: Found, place: str) -> str:
@@ -98,9 +189,9 @@ def _text(finding: Finding | None) -> str:
     if finding is None or not finding.is_number:
         return "not assessable"
     figures = (finding.value, finding.low, finding.high)
-    if finding.metric.startswith(("expected_cost", "saving", "mean_set_size")):
+    if REGISTRY[finding.metric].unit == NUMBER:
         return "{:.3f} [{:.3f},\u00a0{:.3f}]".format(*figures)
-    sign = "+" if finding.metric == "accuracy_gap_change" else ""
+    sign = "+" if finding.metric in SIGNED else ""
     value, low, high = (f"{100 * x:{sign}.1f}" for x in figures)
     return f"{value}\u00a0{'pp' if sign else '%'} [{low},\u00a0{high}]"
 

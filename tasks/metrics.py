@@ -277,7 +277,8 @@ LABELS, TIMES = "labels", "timings"
 class Described:
     """How a metric is written for people: its title, and whether it is a share, a difference of shares or a number.
 
-    `better` says which way a bound on it can point, `lowest` and `highest` what values it can take at all.
+    `better` says which way a bound on it can point, `lowest` and `highest` what values it can take at all; `of_data`
+    marks what is said of the data and not of the model, and therefore also of train or of all images.
     """
 
     title: str
@@ -286,6 +287,7 @@ class Described:
     lowest: float = 0.0
     highest: float = 1.0
     counted: str = LABELS  # more of which would tell more
+    of_data: bool = False
 
 
 SHARE, DIFFERENCE, NUMBER = "share", "difference", "number"
@@ -352,4 +354,49 @@ REGISTRY = {
     "model_size_mb": _timed("megabytes of the model on disk"),
     "peak_memory_mb": _timed("megabytes of memory of the process that answers"),
     "latency_ratio_to_champion": _timed("median time of an image over the champion's"),
+    "corruption_accuracy": Described("accuracy under corruption, mean over severities", SHARE),
+    "corruption_accuracy_drop": Described(
+        "accuracy lost under corruption, mean over severities", DIFFERENCE, better="at_most", lowest=-1.0
+    ),
+    "corruption_gain_over_scratch": Described(
+        "accuracy gain under corruption over training from scratch", DIFFERENCE, lowest=-1.0
+    ),
+    "condition_accuracy": Described("accuracy under one condition", SHARE),
+    "condition_overconfidence": Described(
+        "confidence beyond accuracy under one condition", DIFFERENCE, better="at_most", lowest=-1.0
+    ),
+    "adversarial_accuracy": Described("accuracy on adversarial images", SHARE),
+    "attribution_gain_over_random": Described(
+        "insertion minus deletion area of attributions, beyond random order", NUMBER, lowest=-2.0, highest=2.0
+    ),
+    "random_weights_correlation": Described(
+        "rank correlation of attributions with those of random weights", NUMBER, better="at_most", lowest=-1.0
+    ),
+    "border_attribution": Described("share of attribution in the border", SHARE, better="at_most"),
+    "border_reliance": Described("answers that change with another class's border", SHARE, better="at_most"),
+    "background_reliance": Described("answers that change with another class's background", SHARE, better="at_most"),
+    "membership_auc": Described("area under the membership attack's ROC curve", SHARE, better="at_most"),
+    "membership_auc_calibrated": Described(
+        "area under the calibrated membership attack's ROC curve", SHARE, better="at_most"
+    ),
+    "membership_tpr": Described(
+        "share of training images that the membership attack finds at 1 % false alarms", SHARE, better="at_most"
+    ),
+    "membership_tpr_calibrated": Described(
+        "share of training images that the calibrated membership attack finds at 1 % false alarms",
+        SHARE,
+        better="at_most",
+    ),
+    "personal_data_share": Described(
+        "share of images with personal data in their files", SHARE, better="at_most", of_data=True
+    ),
+    "near_duplicate_share": Described("share of images with a near-duplicate in train", SHARE, better="at_most"),
+    "exact_duplicates": Described(
+        "images with the same pixels as one in train", NUMBER, better="at_most", highest=math.inf
+    ),
+    "label_error_share": Described("estimated share of wrong labels", SHARE, better="at_most", of_data=True),
+    "annotator_alpha": Described("annotators' agreement, Krippendorff's alpha", NUMBER, lowest=-1.0, of_data=True),
+    "label_cue": Described(
+        "information about the label, normalised and beyond chance", NUMBER, better="at_most", lowest=-1.0, of_data=True
+    ),
 }

@@ -11,7 +11,16 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from tasks.card_sections import asking, groups, prediction_sets, weak_slices
+from tasks.card_sections import (
+    asking,
+    attribution,
+    groups,
+    leakage,
+    prediction_sets,
+    privacy,
+    robustness,
+    weak_slices,
+)
 from tasks.findings import Finding, read_findings
 from tasks.images import decode
 from tasks.plots import confusion_matrix, reliability_diagram, slice_intervals, training_curves
@@ -26,6 +35,7 @@ HEADLINE = (
 )
 MISTAKES = 18
 EXAMPLES = 3  # of each weak slice
+PAIRS, DOUBTFUL = 12, 18  # near-duplicates and labels that look wrong, the surest of each
 THUMBNAIL, SMALL = 96, 40  # pixels
 PASSPORT = ("licence", "training_data", "intended_use", "excluded_use", "limitations", "biases", "risks")
 logger = logging.getLogger("tasks.write_card")
@@ -41,6 +51,7 @@ def write_card(
     model: Path,
     scratch: Path,
     backbone: Path,
+    attributions: Path,
     out: Path,
 ) -> None:
     """Write card.html; every figure on it is a Finding of the report or a fact of the model folder."""
@@ -74,6 +85,10 @@ def write_card(
         "sets": prediction_sets(by_key, report),
         "groups": groups(by_key),
         "weak": with_examples(weak_slices(report), scored, data),
+        "robustness": robustness(by_key, report),
+        "attribution": attribution(by_key, attributions),
+        "privacy": privacy(by_key, report),
+        "leakage": with_pictures(leakage(by_key, report), data),
         "transfer": transfer_rows(findings, by_key),
         "mistakes": [mistake(row, data) for row in worst(scored, facts["classes"])],
         "training": training_rows(facts, curves),
@@ -143,6 +158,20 @@ def with_examples(weak: list[dict[str, Any]], scored: pd.DataFrame, data: Path) 
         shown = row["examples"][:EXAMPLES] if row["confirmed"] else []
         row["images"] = [{"image": thumbnail(data / paths[i], paths[i], SMALL), "path": paths[i]} for i in shown]
     return weak
+
+
+def with_pictures(found: dict[str, Any] | None, data: Path) -> dict[str, Any] | None:
+    """The surest near-duplicates with both images, and the labels that look most wrong with theirs."""
+    if found is None:
+        return None
+    pairs = [
+        {**row, "pictures": [thumbnail(data / row[key], row[key], THUMBNAIL) for key in ("image", "of")]}
+        for row in sorted(found["pairs"], key=lambda row: row["p"])[:PAIRS]
+    ]
+    doubtful = sorted(found["label_errors"], key=lambda row: row["probability_of_given"])[:DOUBTFUL]
+    shown = [{**row, "picture": thumbnail(data / row["image"], row["image"], THUMBNAIL)} for row in doubtful]
+    counts = {"pairs_in_all": len(found["pairs"]), "doubtful_in_all": len(found["label_errors"])}
+    return {**found, **counts, "pairs": pairs, "label_errors": shown}
 
 
 def mistake(row: dict[str, Any], data: Path) -> dict[str, str]:
