@@ -1,10 +1,10 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
-from-scratch baseline) -> open the test set -> predict -> check parity -> stress -> attribute -> embed -> evaluate ->
-judge -> card -> compare with the champion -> time -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE
-are recorded and end there; a test set that is spent is not opened. Where negative flips alone speak against a
-candidate, one between it and the champion is judged after it.
+from-scratch baseline) -> open the test set -> predict -> check parity -> stress -> attribute -> embed -> ask the
+must-pass cases -> evaluate -> judge -> card -> compare with the champion -> time -> record -> register as challenger
+-> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is spent is not opened. Where negative
+flips alone speak against a candidate, one between it and the champion is judged after it.
 """
 
 import dataclasses
@@ -67,6 +67,7 @@ from tasks.params import (
 )
 from tasks.plan import Plan, load_plan
 from tasks.predict import predict
+from tasks.predict_cases import predict_cases
 from tasks.project import Project, load_project
 from tasks.promote import promote
 from tasks.record import record, record_outcome
@@ -165,6 +166,8 @@ def settle(
         predictions=run / "predictions",
         model=run / "model",
         champion=champion,
+        cases=about.cases,
+        answers=run / "cases",
         plan=about.plan,
         params=knobs(EvaluateParams, about),
         not_applicable=about.not_applicable,
@@ -265,6 +268,7 @@ def make_verdict(about: Project, run: Path) -> None:
         params=knobs(EmbedParams, about),
         out=run / "embeddings",
     )
+    cases = predict_cases(cases=about.cases, manifest=manifest, model=model, out=run / "cases")
     report = evaluate(
         predictions=predictions,
         scratch_predictions=baseline,
@@ -272,6 +276,7 @@ def make_verdict(about: Project, run: Path) -> None:
         stress=stressed,
         attributions=attributions,
         embeddings=embeddings,
+        cases=cases,
         plan=about.plan,
         params=knobs(EvaluateParams, about),
         out=run / "report",

@@ -29,8 +29,8 @@ EVIDENCE = "evidence"  # the folder of artifacts
 BUNDLE = f"{EVIDENCE}/bundle.json"
 STAGES = (
     *("check_data/contract.json", "split", "shortlist", "backbone", "audit"),
-    *("predictions", "scratch_predictions", "parity", "stress", "attributions", "embeddings", "report"),
-    *("verdict", "comparison", "latency"),
+    *("predictions", "scratch_predictions", "parity", "stress", "attributions", "embeddings"),
+    *("cases", "report", "verdict", "comparison", "latency"),
 )
 PAGES = {"card": "card/card.html", "selection": "shortlist/selection.html", "audit": "audit/audit.html"}
 JUDGING = (
@@ -47,12 +47,14 @@ NEEDED = {
     "stress": f"{EVIDENCE}/stress/stress.parquet",
     "attributions": f"{EVIDENCE}/attributions/attributions.parquet",
     "embeddings": f"{EVIDENCE}/embeddings/embeddings.parquet",
+    "cases": f"{EVIDENCE}/cases/cases.parquet",
     "plan": f"{EVIDENCE}/rules/plan.yaml",
     "bundle": BUNDLE,
     "report": f"{EVIDENCE}/report/report.json",
     "verdict": f"{EVIDENCE}/verdict/verdict.json",
     "champion": f"{EVIDENCE}/comparison/champion.json",
     "champion_predictions": f"{EVIDENCE}/comparison/predictions.parquet",
+    "champion_cases": f"{EVIDENCE}/comparison/cases.parquet",
     "comparison": f"{EVIDENCE}/comparison/report.json",
     "comparison_verdict": f"{EVIDENCE}/comparison/verdict.json",
     "timings": f"{EVIDENCE}/latency/timings.json",
@@ -60,7 +62,7 @@ NEEDED = {
     "latency": f"{EVIDENCE}/latency/report.json",
     "latency_verdict": f"{EVIDENCE}/latency/verdict.json",
 }
-OPTIONAL = {"champion_predictions"}  # where there was nobody to compare with
+OPTIONAL = {"champion_predictions", "champion_cases"}  # where there was nobody to compare with
 
 
 @contextmanager

@@ -15,6 +15,7 @@ def evaluate(
     stress: Path,
     attributions: Path,
     embeddings: Path,
+    cases: Path,
     plan: Path,
     params: EvaluateParams,
     out: Path,
@@ -27,5 +28,6 @@ def evaluate(
         "stress": stress,
         "attributions": attributions,
         "embeddings": embeddings,
+        "cases": cases,
     }
     write_report(tables, plan, params, out)

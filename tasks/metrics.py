@@ -288,6 +288,7 @@ class Described:
     highest: float = 1.0
     counted: str = LABELS  # more of which would tell more
     of_data: bool = False
+    of_cases: bool = False  # said of single must-pass cases, and of nothing else
 
 
 SHARE, DIFFERENCE, NUMBER = "share", "difference", "number"
@@ -354,6 +355,8 @@ REGISTRY = {
     "model_size_mb": _timed("megabytes of the model on disk"),
     "peak_memory_mb": _timed("megabytes of memory of the process that answers"),
     "latency_ratio_to_champion": _timed("median time of an image over the champion's"),
+    "case_passed": Described("must-pass case read right", SHARE, of_cases=True),
+    "case_kept": Described("must-pass case not lost against the champion", SHARE, of_cases=True),
     "corruption_accuracy": Described("accuracy under corruption, mean over severities", SHARE),
     "corruption_accuracy_drop": Described(
         "accuracy lost under corruption, mean over severities", DIFFERENCE, better="at_most", lowest=-1.0

@@ -29,7 +29,7 @@ from tasks.digests import canonical_json, sha256_text
 from tasks.errors import PlanInvalid
 from tasks.findings import SLICE
 from tasks.metrics import REGISTRY
-from tasks.slices import JUDGED
+from tasks.slices import CASES, JUDGED
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Bound = Annotated[float, Field(allow_inf_nan=False)]
@@ -62,6 +62,10 @@ class Criterion(BaseModel):
     @classmethod
     def _where_it_can_be_judged(cls, place: str, info: ValidationInfo) -> str:
         metric = str(info.data.get("metric"))
+        if metric in REGISTRY and REGISTRY[metric].of_cases:
+            if not place.startswith(f"{CASES}/"):
+                raise ValueError(f"{metric} is judged on {CASES}/case=<name> or {CASES}/case=* alone, not on {place}")
+            return place
         if not place.startswith(JUDGED) and metric in REGISTRY and not REGISTRY[metric].of_data:
             raise ValueError(f"{metric} is judged on {' or '.join(JUDGED)} alone, not on {place}")
         return place

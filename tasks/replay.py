@@ -80,7 +80,7 @@ def recompute(bundled: Path, bundle: dict[str, Any], out: Path) -> None:
         (out / name).mkdir()
     predictions, champion = files["predictions"], files["champion"].parent
     reasons, plan = bundle["not_applicable"], files["plan"]
-    write_comparison(predictions, champion, files["manifest"], plan, params, reasons, out / COMPARISON)
+    write_comparison(predictions, files["cases"], champion, files["manifest"], plan, params, reasons, out / COMPARISON)
     write_latency(files["timings"].parent, plan, params, reasons, out / LATENCY)
 
 
