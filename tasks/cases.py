@@ -80,7 +80,7 @@ def case_findings(metric: str, cases: pd.DataFrame, hits: pd.Series, level: floa
 
 def _row(row: dict[str, str], folder: Path, number: int) -> dict[str, object]:
     where = f"{folder / LIST}, line {number}"
-    unknown = sorted(str(key) for key in set(row) - {*COLUMNS, AT_LEAST})
+    unknown = sorted(key or "a value too many" for key in set(row) - {*COLUMNS, AT_LEAST})
     empty = [name for name in COLUMNS if not (row.get(name) or "").strip()]
     if unknown or empty:
         raise DataRejected(
