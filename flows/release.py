@@ -2,9 +2,9 @@
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
 from-scratch baseline) -> open the test set -> predict -> check parity -> stress -> attribute -> embed -> ask the
-must-pass cases -> evaluate -> judge -> card -> compare with the champion -> time -> record -> register as challenger
--> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is spent is not opened. Where negative
-flips alone speak against a candidate, one between it and the champion is judged after it.
+must-pass cases and external sets -> evaluate -> judge -> card -> compare with the champion -> time -> record ->
+register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is spent is not
+opened. Where negative flips alone speak against a candidate, one between it and the champion is judged after it.
 """
 
 import dataclasses
@@ -68,6 +68,7 @@ from tasks.params import (
 from tasks.plan import Plan, load_plan
 from tasks.predict import predict
 from tasks.predict_cases import predict_cases
+from tasks.predict_external import predict_external
 from tasks.project import Project, load_project
 from tasks.promote import promote
 from tasks.record import record, record_outcome
@@ -269,6 +270,14 @@ def make_verdict(about: Project, run: Path) -> None:
         out=run / "embeddings",
     )
     cases = predict_cases(cases=about.cases, manifest=manifest, model=model, out=run / "cases")
+    external = predict_external(
+        plan=about.plan,
+        manifest=manifest,
+        model=model,
+        scratch=scratch,
+        params=knobs(CheckDataParams, about),
+        out=run / "external",
+    )
     report = evaluate(
         predictions=predictions,
         scratch_predictions=baseline,
@@ -277,6 +286,7 @@ def make_verdict(about: Project, run: Path) -> None:
         attributions=attributions,
         embeddings=embeddings,
         cases=cases,
+        external=external,
         plan=about.plan,
         params=knobs(EvaluateParams, about),
         out=run / "report",

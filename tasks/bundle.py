@@ -30,7 +30,7 @@ BUNDLE = f"{EVIDENCE}/bundle.json"
 STAGES = (
     *("check_data/contract.json", "split", "shortlist", "backbone", "audit"),
     *("predictions", "scratch_predictions", "parity", "stress", "attributions", "embeddings"),
-    *("cases", "report", "verdict", "comparison", "latency"),
+    *("cases", "external", "report", "verdict", "comparison", "latency"),
 )
 PAGES = {"card": "card/card.html", "selection": "shortlist/selection.html", "audit": "audit/audit.html"}
 JUDGING = (
@@ -48,6 +48,7 @@ NEEDED = {
     "attributions": f"{EVIDENCE}/attributions/attributions.parquet",
     "embeddings": f"{EVIDENCE}/embeddings/embeddings.parquet",
     "cases": f"{EVIDENCE}/cases/cases.parquet",
+    "external": f"{EVIDENCE}/external/external.parquet",
     "plan": f"{EVIDENCE}/rules/plan.yaml",
     "bundle": BUNDLE,
     "report": f"{EVIDENCE}/report/report.json",

@@ -16,6 +16,7 @@ def evaluate(
     attributions: Path,
     embeddings: Path,
     cases: Path,
+    external: Path,
     plan: Path,
     params: EvaluateParams,
     out: Path,
@@ -29,5 +30,6 @@ def evaluate(
         "attributions": attributions,
         "embeddings": embeddings,
         "cases": cases,
+        "external": external,
     }
     write_report(tables, plan, params, out)

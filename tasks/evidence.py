@@ -22,7 +22,8 @@ class Evidence:
     `baseline` holds the predictions of the network trained from scratch; `costs` are the plan's; `stress` are both
     models' answers to harder images (tasks/stress.py), `attributions` what the candidate's answers rest on
     (tasks/attribute.py), `embeddings` what the pretrained backbone sees in every image (tasks/embed.py),
-    `cases` the answers to the must-pass cases (tasks/cases.py).
+    `cases` the answers to the must-pass cases (tasks/cases.py), `external` those to the external sets
+    (tasks/external.py).
     """
 
     predictions: pd.DataFrame
@@ -34,6 +35,7 @@ class Evidence:
     attributions: pd.DataFrame | None = None
     embeddings: pd.DataFrame | None = None
     cases: pd.DataFrame | None = None
+    external: pd.DataFrame | None = None
 
     @cached_property
     def judged(self) -> pd.DataFrame:
@@ -69,4 +71,5 @@ def read_evidence(files: Mapping[str, Path], params: EvaluateParams, costs: Cost
         tables["attributions"],
         tables["embeddings"],
         tables["cases"],
+        tables["external"],
     )

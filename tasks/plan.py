@@ -29,7 +29,7 @@ from tasks.digests import canonical_json, sha256_text
 from tasks.errors import PlanInvalid
 from tasks.findings import SLICE
 from tasks.metrics import REGISTRY
-from tasks.slices import CASES, JUDGED
+from tasks.slices import CASES, EXTERNAL, JUDGED
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Bound = Annotated[float, Field(allow_inf_nan=False)]
@@ -66,7 +66,7 @@ class Criterion(BaseModel):
             if not place.startswith(f"{CASES}/"):
                 raise ValueError(f"{metric} is judged on {CASES}/case=<name> or {CASES}/case=* alone, not on {place}")
             return place
-        if not place.startswith(JUDGED) and metric in REGISTRY and not REGISTRY[metric].of_data:
+        if not place.startswith((*JUDGED, f"{EXTERNAL}/")) and metric in REGISTRY and not REGISTRY[metric].of_data:
             raise ValueError(f"{metric} is judged on {' or '.join(JUDGED)} alone, not on {place}")
         return place
 
@@ -139,6 +139,21 @@ class Costs(BaseModel):
         return self
 
 
+class ExternalSet(BaseModel):
+    """Labelled images from elsewhere, on which a model is judged and never trained: the slice `external/<name>`.
+
+    `data` is an image folder, `sha256` its digest (tasks.digests.digest_of); rows that share the column `group` are
+    dependent.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    data: Text
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    group: Text | None = None
+    reason: Text
+
+
 class Nothing(BaseModel):
     """What a section says that asks for nothing: why not."""
 
@@ -195,6 +210,7 @@ class Plan(BaseModel):
     reuse: Annotated[Annotated[Reuse, Tag("something")] | No, OR_NOTHING]
     stop: Annotated[Annotated[Stop, Tag("something")] | No, OR_NOTHING]
     costs: Annotated[Annotated[Costs, Tag("something")] | No, OR_NOTHING]
+    external_sets: list[ExternalSet] = []
     standard: Criteria  # how often the answers are right
     champion: Criteria  # how the candidate compares with the model in use
     calibration: Criteria  # whether the probabilities mean what they say, and what asking a person by them saves
@@ -213,6 +229,19 @@ class Plan(BaseModel):
         twice = sorted(name for name, count in Counter(c.name for c in self.criteria).items() if count > 1)
         if twice:
             raise ValueError(f"criterion names used more than once: {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _on_known_sets(self) -> Self:
+        names = [one.name for one in self.external_sets]
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        if twice:
+            raise ValueError(f"external sets named more than once: {', '.join(twice)}")
+        for c in self.criteria:
+            first, _, rest = c.slice.partition("/")
+            if first == EXTERNAL and rest.partition("/")[0] not in names:
+                known = ", ".join(names) or "none"
+                raise ValueError(f"criterion '{c.name}' is on {c.slice}, but the external sets are {known}")
         return self
 
     @model_validator(mode="after")
@@ -286,7 +315,7 @@ def load_plan(path: Path) -> Plan:
             f"{path}: {problems}. The keys are {', '.join(Plan.model_fields)}; a section that asks for nothing says "
             f"why, as none: <reason>; the keys of a criterion are {', '.join(Criterion.model_fields)}; of reuse, "
             f"{', '.join(Reuse.model_fields)}; of stop, {', '.join(Stop.model_fields)}; of costs, "
-            f"{', '.join(Costs.model_fields)}"
+            f"{', '.join(Costs.model_fields)}; of an external set, {', '.join(ExternalSet.model_fields)}"
         ) from error
 
 

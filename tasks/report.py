@@ -22,6 +22,7 @@ from tasks.evaluators import (
     calibration,
     cases,
     conformal,
+    external,
     fairness,
     interpretability,
     leakage,
@@ -52,6 +53,7 @@ EVALUATORS: dict[str, Evaluator] = {
     "privacy": privacy,
     "leakage": leakage,
     "cases": cases,
+    "external": external,
 }
 logger = logging.getLogger("tasks.report")
 

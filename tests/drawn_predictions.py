@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from tasks.external import no_answers
 from tasks.params import EvaluateParams
 from tasks.predictions import ATTRIBUTED
 
@@ -53,6 +54,7 @@ def draw_tables(manifest: pd.DataFrame, ours: pd.DataFrame, theirs: pd.DataFrame
         "attributions": draw_attributions(manifest, ours),
         "embeddings": draw_embeddings(manifest, 3, model=str(ours["model"].iloc[0])),
         "cases": draw_cases(ours),
+        "external": no_answers(),
     }
 
 
