@@ -1,7 +1,8 @@
 """Findings: one measured figure with its interval, its n and its slice; report.json is a list of them.
 
 A slice is `<split>` or `<split>/<column>=<value>`, the split being test or mirror: `test`, `mirror/condition=faded`.
-What is said of the data itself can also be of train, or of all images.
+What is said of the data itself can also be of train, or of all images; `cases/case=<name>` is one must-pass case,
+`external/<name>` an external set.
 JSON has no NaN: a figure that could not be computed is stored as null and read back as NaN, which no gate passes.
 """
 
@@ -15,9 +16,10 @@ from typing import Any
 from tasks.errors import EvidenceMissing
 
 REPORT, EVIDENCE = "report.json", "evidence.json"
+TIMINGS = "timings.json"  # how long a model took to answer (tasks/measure_latency.py)
 # What is measured, by its argument to the stage evaluate.
-TABLES = ("predictions", "scratch_predictions", "manifest", "stress", "attributions", "embeddings")
-SLICE = r"^(train|test|mirror|all)(/[^/=]+=.+)?$"
+TABLES = ("predictions", "scratch_predictions", "manifest", "stress", "attributions", "embeddings", "cases", "external")
+SLICE = r"^(train|test|mirror|all|cases|external/[a-z0-9-]+)(/[^/=]+=.+)?$"
 
 
 @dataclass(frozen=True)
