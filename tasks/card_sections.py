@@ -1,4 +1,4 @@
-"""What the model card says of asking a person, of prediction sets, of groups and of weak slices: plots and rows.
+"""What the report says of asking a person, of prediction sets, of groups and of weak slices: plots and rows.
 
 Every figure is a Finding; the report folder's other files say what was chosen on the calibration split
 (calibration.json), draw the curve (risk_coverage.csv) and list the slices that a search proposed (weak_slices.json).
@@ -10,11 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.findings import Finding
-from tasks.plots import risk_coverage_curve, slice_intervals
+from tasks.figures import tell
+from tasks.findings import Found
+from tasks.plots import risk_coverage_curve
 from tasks.slices import JUDGED
+from tasks.strips import strip_rows
 
-Found = dict[tuple[str, str], Finding]
 COMPARED = (
     "worst_group_accuracy",
     "accuracy_gap",
@@ -51,15 +52,13 @@ def prediction_sets(found: Found, report: Path) -> dict[str, Any]:
     target = 1 - chosen["conformal_alpha"]
     covered = [f for (metric, _), f in found.items() if metric == "conformal_coverage" and f.is_number]
     drawn = [f for s in JUDGED for f in covered if f.slice == s or f.slice.startswith(f"{s}/label=")]
-    short = [f"{f.slice} {_text(f)}" for f in covered if f.high < target and f not in drawn]
+    short = [{"slice": f.slice, "figure": tell(f)} for f in covered if f.high < target and f not in drawn]
     rows = [
         {"split": split, **_texts(found, ("conformal_coverage", "mean_set_size"), split)}
         for split in JUDGED
         if ("conformal_coverage", split) in found
     ]
-    plot = slice_intervals(
-        drawn, {f.slice: target for f in drawn}, "sets that hold the truth, %; a red tick is the promise"
-    )
+    plot = strip_rows(drawn, {f.slice: target for f in drawn}, "sets that hold the truth; the red mark is the promise")
     return {"target": f"{100 * target:g} %", "images": chosen["images"], "rows": rows, "short": short, "plot": plot}
 
 
@@ -71,7 +70,7 @@ def groups(found: Found) -> dict[str, Any] | None:
     places = [place for metric, place in found if metric == "accuracy_gap"]
     rows = [{"columns": place.removesuffix("=*"), **_texts(found, COMPARED, place)} for place in places]
     small = {place.removesuffix("=*"): _unassessable(found, place) for place in places}
-    plot = slice_intervals(single, {}, "accuracy, %; intervals hold for all groups of a column at once")
+    plot = strip_rows(single, {}, "accuracy; intervals hold for all groups of a column at once")
     return {"plot": plot, "rows": rows, "small": [f"{name}: {which}" for name, which in small.items() if which]}
 
 
@@ -90,19 +89,7 @@ def _unassessable(found: Found, place: str) -> str:
 
 
 def _texts(found: Found, metrics: tuple[str, ...], place: str) -> dict[str, str]:
-    return {metric: _text(found.get((metric, place))) for metric in metrics}
-
-
-def _text(finding: Finding | None) -> str:
-    """`91.4 % [88.7, 93.5]`, costs and sizes as plain numbers; the interval stays on one line."""
-    if finding is None or not finding.is_number:
-        return "not assessable"
-    figures = (finding.value, finding.low, finding.high)
-    if finding.metric.startswith(("expected_cost", "saving", "mean_set_size")):
-        return "{:.3f} [{:.3f},\u00a0{:.3f}]".format(*figures)
-    sign = "+" if finding.metric == "accuracy_gap_change" else ""
-    value, low, high = (f"{100 * x:{sign}.1f}" for x in figures)
-    return f"{value}\u00a0{'pp' if sign else '%'} [{low},\u00a0{high}]"
+    return {metric: tell(found.get((metric, place))) for metric in metrics}
 
 
 def _json(path: Path) -> Any:
