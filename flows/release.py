@@ -1,9 +1,10 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
-from-scratch baseline) -> open the test set -> predict -> evaluate -> judge -> card -> compare with the champion ->
-record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is spent
-is not opened. Where negative flips alone speak against a candidate, one between it and the champion is judged after it.
+from-scratch baseline) -> open the test set -> predict -> stress -> attribute -> evaluate -> judge -> card -> compare
+with the champion -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a
+test set that is spent is not opened. Where negative flips alone speak against a candidate, one between it and the
+champion is judged after it.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.attribute import attribute
 from tasks.audit_augmentation import audit_augmentation
 from tasks.backbones import admit, load_catalogue
 from tasks.check_data import check_data
@@ -41,6 +43,7 @@ from tasks.ledger import Entry, Ledger
 from tasks.lock_stages import lock_stages, stages_of
 from tasks.params import (
     AUTO,
+    AttributeParams,
     AuditParams,
     CertifyParams,
     CheckDataParams,
@@ -52,6 +55,7 @@ from tasks.params import (
     Section,
     ShortlistParams,
     SplitParams,
+    StressParams,
     load_section,
 )
 from tasks.plan import Plan, load_plan
@@ -64,6 +68,7 @@ from tasks.registry import Registry
 from tasks.settings import Settings, prepare_environment, without_password
 from tasks.shortlist import shortlist
 from tasks.split import split
+from tasks.stress import stress
 from tasks.verdict import FAIL, INCONCLUSIVE, Verdict, read_verdict
 from tasks.write_card import write_card
 
@@ -79,6 +84,8 @@ SECTIONS: tuple[type[Section], ...] = (
     ChooseBackboneParams,
     AuditParams,
     FinetuneParams,
+    StressParams,
+    AttributeParams,
     EvaluateParams,
     InterpolateParams,
     CertifyParams,
@@ -214,10 +221,15 @@ def make_verdict(about: Project, run: Path) -> None:
     model, scratch = run / "model", run / "scratch"
     predictions = predict(data=data, manifest=manifest, model=model, out=run / "predictions")
     baseline = predict(data=data, manifest=manifest, model=scratch, out=run / "scratch_predictions")
+    tested = {"data": data, "manifest": manifest, "model": model}
+    stressed = stress(**tested, scratch=scratch, params=knobs(StressParams, about), out=run / "stress")
+    attributions = attribute(**tested, params=knobs(AttributeParams, about), out=run / "attributions")
     report = evaluate(
         predictions=predictions,
         scratch_predictions=baseline,
         manifest=manifest,
+        stress=stressed,
+        attributions=attributions,
         plan=about.plan,
         params=knobs(EvaluateParams, about),
         out=run / "report",
@@ -232,6 +244,7 @@ def make_verdict(about: Project, run: Path) -> None:
         model=model,
         scratch=scratch,
         backbone=run / "backbone",
+        attributions=attributions,
         out=run / "card",
     )
 

@@ -6,7 +6,6 @@ differences, calibration, groups. Every figure is an Estimate of tasks/crossed.p
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ import pandas as pd
 
 from tasks.crossed import Estimate, Statistic, estimate_means, estimate_statistics
 from tasks.errors import EvidenceMissing
+from tasks.group_figures import GroupFigures
 from tasks.label_draws import Labels
 from tasks.metrics import Outcomes, ece, weighted_mean
 from tasks.params import EvaluateParams
-from tasks.resampling import Weights
 from tasks.slices import JUDGED, SLICE, iter_slices
 from tasks.trials import Ground, Outcome, Trial, file_stem, read_measured
 
@@ -124,7 +123,7 @@ def calibration_rows(
         "ece": lambda answers: _ece(answers, params.calibration_bins),
         "nll": _nll,
     }
-    return _statistic_rows(arms, manifest, pairs, params, metrics, "")
+    return _statistic_rows(arms, manifest, pairs, params, metrics)
 
 
 def group_rows(
@@ -132,21 +131,28 @@ def group_rows(
 ) -> list[Row]:
     """The accuracy of the worst group and the gap between best and worst, by slice column, and their differences.
 
-    The groups of a column are its values with at least `least` images; with fewer than two there is nothing to say.
+    Both are of the groups' accuracies averaged over the seeds. The groups of a column are its values with at least
+    `least` images; with fewer than two there is nothing to say.
     """
     rows: list[Row] = []
     for column in (c for c in manifest if c.startswith(SLICE)):
         for split in JUDGED:
-            values = place_rows(split, manifest)[column]
-            large = [value for value, count in values.value_counts().items() if count >= least]
+            part = place_rows(split, manifest)
+            counts = part[column].value_counts()
+            large = sorted(value for value, count in counts.items() if count >= least)
             if len(large) < 2:
                 continue
-            masks = np.stack([(values == value).to_numpy() for value in sorted(large)])
-            metrics: dict[str, Callable[[Answers], Statistic]] = {
-                "worst group": partial(_worst, masks),
-                "group gap": partial(_gap, masks),
-            }
-            rows += _statistic_rows(arms, manifest, pairs, params, metrics, f"/{column.removeprefix(SLICE)}", (split,))
+            among = part[column].isin(large).to_numpy()
+            codes = pd.Categorical(part[column][among], large).codes
+            hits = {key: arm.answers[split].hits[:, among] for key, arm in arms.items()}
+            figures = GroupFigures(hits, codes, part[among], params)
+            for (method, labels), against in [(key, None) for key in arms] + [
+                (key, other) for key in arms for name, other in pairs if name == key[0]
+            ]:
+                theirs = None if against is None else (against, labels)
+                found = figures.of((method, labels)) if theirs is None else figures.change((method, labels), theirs)
+                place = f"{split}/{column.removeprefix(SLICE)}"
+                rows += [_row(metric, (method, labels, against), place, e) for metric, e in found.items()]
     return rows
 
 
@@ -161,11 +167,9 @@ def _statistic_rows(
     pairs: list[Pair],
     params: EvaluateParams,
     metrics: dict[str, Callable[[Answers], Statistic]],
-    suffix: str,
-    splits: tuple[str, ...] = JUDGED,
 ) -> list[Row]:
     rows: list[Row] = []
-    for split in (s for s in splits if s in next(iter(arms.values())).answers):
+    for split in (s for s in JUDGED if s in next(iter(arms.values())).answers):
         heads: list[tuple[str, Head]] = []
         statistics: list[Statistic] = []
         for metric, statistic_of in metrics.items():
@@ -177,7 +181,7 @@ def _statistic_rows(
                     heads.append((metric, (method, labels, against)))
                     statistics.append(_difference(figure, figures[against, labels]))
         estimates = estimate_statistics(statistics, place_rows(split, manifest), params)
-        rows += [_row(metric, head, split + suffix, e) for (metric, head), e in zip(heads, estimates, strict=True)]
+        rows += [_row(metric, head, split, e) for (metric, head), e in zip(heads, estimates, strict=True)]
     return rows
 
 
@@ -197,23 +201,6 @@ def _ece(answers: Answers, bins: int) -> Statistic:
 def _nll(answers: Answers) -> Statistic:
     losses = -np.log(np.clip(answers.told, np.finfo(float).eps, 1))
     return lambda weights: np.stack([weighted_mean(seed, weights) for seed in losses], axis=1)
-
-
-def _worst(masks: np.ndarray, answers: Answers) -> Statistic:
-    return lambda weights: _by_group(answers, masks, weights).min(axis=0)
-
-
-def _gap(masks: np.ndarray, answers: Answers) -> Statistic:
-    return lambda weights: np.ptp(_by_group(answers, masks, weights), axis=0)
-
-
-def _by_group(answers: Answers, masks: np.ndarray, weights: Weights) -> np.ndarray:
-    """Accuracy (G, B, S) of each group; a group that a resample leaves out counts as the average of the others."""
-    hits = answers.hits.astype(float)
-    sums = np.stack([weights[:, mask] @ hits[:, mask].T for mask in masks])
-    totals = np.stack([weights[:, mask].sum(axis=1) for mask in masks])[..., None]
-    shares = np.divide(sums, totals, out=np.full(sums.shape, np.nan), where=totals > 0)
-    return np.where(np.isnan(shares), np.nanmean(shares, axis=0), shares)
 
 
 def _row(metric: str, head: Head, place: str, estimate: Estimate) -> Row:

@@ -29,7 +29,7 @@ EVIDENCE = "evidence"  # the folder of artifacts
 BUNDLE = f"{EVIDENCE}/bundle.json"
 STAGES = (
     *("check_data/contract.json", "split", "shortlist", "backbone", "audit"),
-    *("predictions", "scratch_predictions", "report", "verdict", "comparison"),
+    *("predictions", "scratch_predictions", "stress", "attributions", "report", "verdict", "comparison"),
 )
 PAGES = {"card": "card/card.html", "selection": "shortlist/selection.html", "audit": "audit/audit.html"}
 JUDGING = (
@@ -42,6 +42,8 @@ NEEDED = {
     "predictions": f"{EVIDENCE}/predictions/predictions.parquet",
     "scratch_predictions": f"{EVIDENCE}/scratch_predictions/predictions.parquet",
     "manifest": f"{EVIDENCE}/split/manifest.parquet",
+    "stress": f"{EVIDENCE}/stress/stress.parquet",
+    "attributions": f"{EVIDENCE}/attributions/attributions.parquet",
     "plan": f"{EVIDENCE}/rules/plan.yaml",
     "bundle": BUNDLE,
     "report": f"{EVIDENCE}/report/report.json",

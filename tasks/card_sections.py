@@ -1,9 +1,10 @@
-"""What the report says of asking a person, of prediction sets, of groups and of weak slices: plots and rows.
+"""What the report says of asking a person, prediction sets, groups, weak slices, robustness and attribution.
 
 Every figure is a Finding; the report folder's other files say what was chosen on the calibration split
 (calibration.json), draw the curve (risk_coverage.csv) and list the slices that a search proposed (weak_slices.json).
 """
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pandas as pd
 
 from tasks.figures import tell
 from tasks.findings import Found
-from tasks.plots import risk_coverage_curve
+from tasks.gallery import CAPTIONS, PNG
+from tasks.metrics import REGISTRY
+from tasks.plots import corruption_curves, risk_coverage_curve
 from tasks.slices import JUDGED
 from tasks.strips import strip_rows
 
@@ -23,6 +26,14 @@ COMPARED = (
     "calibration_gap",
     "accuracy_gap_change",
 )
+ATTRIBUTION = (
+    "attribution_gain_over_random",
+    "random_weights_correlation",
+    "border_attribution",
+    "border_reliance",
+    "background_reliance",
+)
+OVERCONFIDENT = 0.1  # confidence beyond accuracy, the lower end: conditions above it are named
 
 
 def asking(found: Found, report: Path) -> dict[str, Any] | None:
@@ -74,6 +85,44 @@ def groups(found: Found) -> dict[str, Any] | None:
     return {"plot": plot, "rows": rows, "small": [f"{name}: {which}" for name, which in small.items() if which]}
 
 
+def robustness(found: Found, report: Path) -> dict[str, Any] | None:
+    """Accuracy by severity of each corruption, candidate beside scratch; None where nothing was stressed."""
+    if ("corruption_accuracy", "test") not in found:
+        return None
+    table = pd.read_csv(report / "robustness.csv", dtype={"level": str})
+    metrics = ("corruption_accuracy", "corruption_accuracy_drop", "corruption_gain_over_scratch")
+    kinds = [place for metric, place in found if metric == metrics[0]]
+    rows = [{"where": _kind(place), **_texts(found, metrics, place)} for place in kinds]
+    sure = [f for (metric, _), f in found.items() if metric == "condition_overconfidence" and f.low > OVERCONFIDENT]
+    attacked = [(place, f) for (metric, place), f in found.items() if metric == "adversarial_accuracy"]
+    return {
+        "images": found[metrics[0], "test"].n,
+        "plot": corruption_curves(table[table["family"] != "attack"]),
+        "rows": rows,
+        "overconfident": [{"under": _kind(f.slice), "figure": tell(f)} for f in sorted(sure, key=lambda f: -f.low)],
+        "attacks": [
+            {"attack": _kind(place, "all of them, and as taken"), "accuracy": tell(f)} for place, f in attacked
+        ],
+    }
+
+
+def attribution(found: Found, folder: Path) -> dict[str, Any] | None:
+    """The checks of attributions and the shortcut probes, and the gallery; None where nothing was attributed."""
+    if (ATTRIBUTION[0], "test") not in found:
+        return None
+    listed = pd.read_csv(folder / CAPTIONS, dtype={"actual": str, "predicted": str})
+    captions = [
+        {
+            "title": title,
+            "images": [f"{r.actual} as {r.predicted} ({100 * r.confidence:.0f} %)" for r in part.itertuples()],
+        }
+        for title, part in listed.groupby("row", sort=False)
+    ]
+    rows = [{"said": REGISTRY[metric].title, "figure": tell(found[metric, "test"])} for metric in ATTRIBUTION]
+    gallery = base64.b64encode((folder / PNG).read_bytes()).decode()
+    return {"images": found[ATTRIBUTION[0], "test"].n, "rows": rows, "gallery": gallery, "captions": captions}
+
+
 def weak_slices(report: Path) -> list[dict[str, Any]]:
     """The proposed slices, the confirmed ones first, each with its figure in words."""
     listed: list[dict[str, Any]] = _json(report / "weak_slices.json")
@@ -82,6 +131,11 @@ def weak_slices(report: Path) -> list[dict[str, Any]]:
         row["accuracy"] = f"{100 * row['value']:.1f}\u00a0% [{100 * row['low']:.1f},\u00a0{100 * row['high']:.1f}]"
         row["chance"] = "below 0.001" if row["adjusted_p"] < 0.001 else f"{row['adjusted_p']:.3f}"
     return sorted(rows, key=lambda row: not row["confirmed"])
+
+
+def _kind(place: str, whole: str = "all corruptions") -> str:
+    """`shot noise 3` of `test/corruption=shot noise 3`."""
+    return place.partition("=")[2] or whole
 
 
 def _unassessable(found: Found, place: str) -> str:
@@ -93,4 +147,4 @@ def _texts(found: Found, metrics: tuple[str, ...], place: str) -> dict[str, str]
 
 
 def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.readtell(encoding="utf-8"))

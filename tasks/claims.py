@@ -171,8 +171,8 @@ def not_shown(
         f"{100 * (1 - evaluate.level):g} % would seem proven if nothing differed anywhere."
     )
     yield (
-        "True gaps: gap and worst group are those of each seed, averaged; noise widens a gap, on both sides of a "
-        "comparison."
+        "True gaps of one training: gap and worst group are those of the accuracies averaged over the seeds; noise "
+        "widens a gap, which the intervals allow for and the value does not."
     )
 
 

@@ -67,6 +67,39 @@ def estimate_gain(metric: str, name: str, gains: np.ndarray, rows: pd.DataFrame,
     return make_finding(metric, name, value, intervals, clusters, f"tango and bootstrap of {clusters.kind}", params)
 
 
+def estimate_mean_share(
+    metric: str, name: str, shares: np.ndarray, each: int, rows: pd.DataFrame, params: EvaluateParams
+) -> Finding:
+    """The mean of `shares` (n,), an image's share of right answers under `each` conditions.
+
+    As estimate_rate, except that n images can be worth up to n times `each` independent answers, as their spread tells.
+    """
+    clusters = choose_clusters(rows, params.min_clusters)
+    value, values = float(np.mean(shares)), _resampled_mean(shares, clusters, params)
+    spread = variance(values)
+    most = float(len(shares) * (each if spread > NO_SPREAD else 1))
+    number = effective_number(most, value * (1 - value), spread, clusters, params.level)
+    intervals = [wilson(value * number, number, params.level), percentiles(values, params.level)]
+    return make_finding(metric, name, value, intervals, clusters, f"wilson and bootstrap of {clusters.kind}", params)
+
+
+def estimate_mean_gain(
+    metric: str, name: str, gains: np.ndarray, each: int, rows: pd.DataFrame, params: EvaluateParams
+) -> Finding:
+    """The mean of `gains` (n,), an image's difference (-1 to 1) of two shares of right answers under `each` conditions.
+
+    As estimate_gain, with the sums of the gains and of the losses in place of their numbers.
+    """
+    clusters = choose_clusters(rows, params.min_clusters)
+    values = _resampled_mean(gains, clusters, params)
+    gained, lost, spread = float(gains.clip(min=0).sum()), float(-gains.clip(max=0).sum()), variance(values)
+    mean, n = float(np.mean(gains)), len(gains)
+    most = float(n * (each if spread > NO_SPREAD else 1))
+    number = effective_number(most, (gained + lost) / n - mean**2, spread, clusters, params.level)
+    intervals = [tango(gained / n * number, lost / n * number, number, params.level), percentiles(values, params.level)]
+    return make_finding(metric, name, mean, intervals, clusters, f"tango and bootstrap of {clusters.kind}", params)
+
+
 def chance_of_gain(gains: np.ndarray, rows: pd.DataFrame, true_gain: float, params: EvaluateParams) -> float:
     """One-sided p: how likely a mean of `gains` this low or lower is when the true one is `true_gain` (Tango 1998)."""
     clusters = choose_clusters(rows, params.min_clusters)

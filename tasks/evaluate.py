@@ -9,8 +9,21 @@ from tasks.stage import stage
 
 @stage
 def evaluate(
-    predictions: Path, scratch_predictions: Path, manifest: Path, plan: Path, params: EvaluateParams, out: Path
+    predictions: Path,
+    scratch_predictions: Path,
+    manifest: Path,
+    stress: Path,
+    attributions: Path,
+    plan: Path,
+    params: EvaluateParams,
+    out: Path,
 ) -> None:
     """Write the report; EvidenceMissing when a prediction that it needs is missing or unsound."""
-    tables = {"predictions": predictions, "scratch_predictions": scratch_predictions, "manifest": manifest}
+    tables = {
+        "predictions": predictions,
+        "scratch_predictions": scratch_predictions,
+        "manifest": manifest,
+        "stress": stress,
+        "attributions": attributions,
+    }
     write_report(tables, plan, params, out)

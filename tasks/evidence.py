@@ -18,7 +18,8 @@ from tasks.predictions import join_predictions, read_table
 class Evidence:
     """The predictions as the stage predict writes them, the manifest as split does, and how to measure.
 
-    `baseline` holds the predictions of the network trained from scratch; `costs` are the plan's.
+    `baseline` holds the predictions of the network trained from scratch; `costs` are the plan's; `stress` are both
+    models' answers to harder images, `attributions` what the candidate's rest on (tasks/stress.py, tasks/attribute.py).
     """
 
     predictions: pd.DataFrame
@@ -26,6 +27,8 @@ class Evidence:
     params: EvaluateParams
     baseline: pd.DataFrame | None = None
     costs: Costs | None = None
+    stress: pd.DataFrame | None = None
+    attributions: pd.DataFrame | None = None
 
     @cached_property
     def judged(self) -> pd.DataFrame:
@@ -46,4 +49,12 @@ class Evidence:
 def read_evidence(files: Mapping[str, Path], params: EvaluateParams, costs: Costs | None) -> Evidence:
     """The evidence from the files of TABLES, each given as itself or as the folder that holds it alone."""
     tables = {name: read_table(files[name]) for name in TABLES}
-    return Evidence(tables["predictions"], tables["manifest"], params, tables["scratch_predictions"], costs)
+    return Evidence(
+        tables["predictions"],
+        tables["manifest"],
+        params,
+        tables["scratch_predictions"],
+        costs,
+        tables["stress"],
+        tables["attributions"],
+    )

@@ -14,7 +14,8 @@ from typing import Any
 from tasks.errors import EvidenceMissing
 
 REPORT, EVIDENCE = "report.json", "evidence.json"
-TABLES = ("predictions", "scratch_predictions", "manifest")  # what is measured, by its argument to the stage evaluate
+# What is measured, by its argument to the stage evaluate.
+TABLES = ("predictions", "scratch_predictions", "manifest", "stress", "attributions")
 SLICE = r"^(test|mirror)(/[^/=]+=.+)?$"
 
 

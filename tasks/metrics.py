@@ -333,4 +333,25 @@ REGISTRY = {
     ),
     "negative_flip_rate": Described("share of negative flips against the champion", SHARE, better="at_most"),
     "weak_slice_accuracy": Described("accuracy of the weakest slice found", SHARE),
+    "corruption_accuracy": Described("accuracy under corruption, mean over severities", SHARE),
+    "corruption_accuracy_drop": Described(
+        "accuracy lost under corruption, mean over severities", DIFFERENCE, better="at_most", lowest=-1.0
+    ),
+    "corruption_gain_over_scratch": Described(
+        "accuracy gain under corruption over training from scratch", DIFFERENCE, lowest=-1.0
+    ),
+    "condition_accuracy": Described("accuracy under one condition", SHARE),
+    "condition_overconfidence": Described(
+        "confidence beyond accuracy under one condition", DIFFERENCE, better="at_most", lowest=-1.0
+    ),
+    "adversarial_accuracy": Described("accuracy on adversarial images", SHARE),
+    "attribution_gain_over_random": Described(
+        "insertion minus deletion area of attributions, beyond random order", NUMBER, lowest=-2.0, highest=2.0
+    ),
+    "random_weights_correlation": Described(
+        "rank correlation of attributions with those of random weights", NUMBER, better="at_most", lowest=-1.0
+    ),
+    "border_attribution": Described("share of attribution in the border", SHARE, better="at_most"),
+    "border_reliance": Described("answers that change with another class's border", SHARE, better="at_most"),
+    "background_reliance": Described("answers that change with another class's background", SHARE, better="at_most"),
 }

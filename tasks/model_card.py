@@ -18,7 +18,7 @@ from tasks.verdict import PASS, Verdict
 SHOWN = ("accuracy", "macro_f1", "ece")
 TOLD = {"accuracy": "accuracy", "macro_f1": "f1", "balanced_accuracy": "balanced_accuracy"}  # the hub's own names
 WEAKEST = 5  # groups of two columns
-SPECIAL = "\\*_<>|[]"
+SPECIAL = "\\*_<>|"
 
 
 def model_card(

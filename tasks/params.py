@@ -295,6 +295,32 @@ class EvaluateParams(Section):
     false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)  # among the weak slices that are confirmed
 
 
+class StressParams(Section):
+    """Under which conditions candidate and baseline are stressed, on how many test images."""
+
+    section: ClassVar[str] = "stress"
+    images: int = Field(ge=10)  # of test, drawn at random
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(min_length=1)  # of each corruption
+    conditions: list[str]  # simulated faults of a scanner beside the corruptions, by their names in tasks/conditions.py
+    radii: list[Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")]]  # of an attack, most change of a pixel of 0 to 1
+    steps: int = Field(ge=1)  # of projected gradient descent
+    seed: int
+
+
+class AttributeParams(Section):
+    """What attribution looks at; lengths are shares of the side."""
+
+    section: ClassVar[str] = "attribute"
+    images: int = Field(ge=10)  # of test, drawn at random
+    steps: int = Field(ge=4)  # of the integral
+    cells: int = Field(ge=2)  # a side: regions that are taken out and put in together
+    orders: int = Field(ge=1)  # random orders of the cells, as control
+    blur: float = Field(gt=0, le=1)  # standard deviation of the blurred image that stands for no evidence
+    border: float = Field(gt=0, lt=0.5)  # width of the frame
+    shown: int = Field(ge=1)  # images a row of the gallery
+    seed: int
+
+
 METHODS = ("scratch", "probe", "full", "lp-ft", "gradual")  # what a certificate compares; tasks/recipes.py says how
 
 

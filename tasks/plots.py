@@ -29,10 +29,15 @@ STYLE: Any = {
 
 
 def draw(width: float, height: float, paint: Callable[[Axes], None]) -> str:
+    """A figure of width x height inches, one pair of axes, as an SVG element."""
+    return draw_grid(width, height, lambda figure: paint(figure.add_subplot()))
+
+
+def draw_grid(width: float, height: float, paint: Callable[[Figure], None]) -> str:
     """A figure of width x height inches as an SVG element."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        paint(figure.add_subplot())
+        paint(figure)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = buffer.getvalue()
@@ -100,6 +105,31 @@ def risk_coverage_curve(table: pd.DataFrame, points: Sequence[tuple[str, Finding
         axes.set_axisbelow(True)
 
     return draw(8, 3.2, paint)
+
+
+def corruption_curves(table: pd.DataFrame) -> str:
+    """Accuracy against severity, axes for each kind of corruption (columns kind, level, model, accuracy, low, high)."""
+    kinds, across = list(dict.fromkeys(table["kind"])), 5
+    down = -(-len(kinds) // across)
+
+    def paint(figure: Figure) -> None:
+        for place, kind in enumerate(kinds):
+            axes = figure.add_subplot(down, across, place + 1)
+            for model, colour in (("candidate", GOOD), ("scratch", SOFT)):
+                part = table[(table["kind"] == kind) & (table["model"] == model)]
+                levels = part["level"].astype(int)
+                axes.fill_between(levels, 100 * part["low"], 100 * part["high"], color=colour, alpha=0.2, linewidth=0)
+                axes.plot(levels, 100 * part["accuracy"], color=colour, marker=".", linewidth=1.4, label=model)
+            axes.set(xlim=(-0.2, 5.2), ylim=(0, 101), xticks=range(6))
+            axes.set_title(kind, fontsize=9)
+            axes.grid(color="#e3e8ed")
+            axes.tick_params(labelsize=7)
+            if place == 0:
+                axes.legend(frameon=False, fontsize=7, loc="lower left")
+        figure.supxlabel("severity (0: as taken)", fontsize=9)
+        figure.supylabel("accuracy, %", fontsize=9)
+
+    return draw_grid(9, 0.5 + 1.7 * down, paint)
 
 
 def training_curves(model: pd.DataFrame, scratch: pd.DataFrame) -> str:

@@ -15,6 +15,10 @@ from tasks.metrics import PROBABILITY, classes_of
 from tasks.slices import JUDGED, SLICE
 
 AS_TAKEN = "as taken"
+ATTRIBUTED = (
+    *("deletion_auc", "insertion_auc", "random_deletion_auc", "random_insertion_auc"),
+    *("random_weights_correlation", "border_share", "border_changes", "background_changes"),
+)
 TOLERANCE = 1e-4  # of a sum of float32 probabilities
 
 
@@ -53,6 +57,40 @@ def join_predictions(
     table = judged[columns].merge(predictions[kept], on="image_id", how="left", validate="one_to_one")
     _check_values(table)
     return table
+
+
+def join_conditions(stress: pd.DataFrame, manifest: pd.DataFrame, model: str) -> pd.DataFrame:
+    """One model's answers to test images under every condition (tasks/stress.py): condition after condition, each with
+    the same images in the manifest's order.
+    """
+    _require("the stressed predictions", stress, ["image_id", "condition", "family", "predicted", "model"])
+    found = stress[stress["model"] == model]
+    if found.empty:
+        raise EvidenceMissing(f"the stressed predictions hold none of model {model[:12]}; run the stage stress again")
+    images, conditions = found["image_id"].drop_duplicates(), found["condition"].drop_duplicates()
+    _refuse("stressed twice in one way", found["image_id"][found.duplicated(["image_id", "condition"])])
+    _refuse(
+        "stressed in one way and not in another", images[images.map(found["image_id"].value_counts()) < len(conditions)]
+    )
+    test = manifest[(manifest["split"] == "test") & manifest["image_id"].isin(images)]
+    _refuse("stressed but not in test", images[~images.isin(test["image_id"])])
+    columns = ["image_id", "label", "split", "group", "unit"]
+    kept = ["image_id", "condition", "family", "predicted", "model", *(PROBABILITY + c for c in classes_of(stress))]
+    order = pd.Index(conditions).get_indexer(found["condition"])
+    table = test[columns].merge(found[kept].assign(order=order), on="image_id", how="left", validate="one_to_many")
+    table = table.sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
+    _check_values(table)
+    return table
+
+
+def join_attributions(attributions: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    """The attributed test images (tasks/attribute.py) with their group and unit, in the manifest's order."""
+    _require("the attributions", attributions, ["image_id", "model", *ATTRIBUTED])
+    _refuse("attributed twice", attributions["image_id"][attributions["image_id"].duplicated()])
+    test = manifest[manifest["split"] == "test"]
+    _refuse("attributed but not in test", attributions["image_id"][~attributions["image_id"].isin(test["image_id"])])
+    columns = ["image_id", "label", "split", "group", "unit"]
+    return test[columns].merge(attributions, on="image_id", how="inner", validate="one_to_one")
 
 
 def model_of(table: pd.DataFrame) -> str:

@@ -2,8 +2,8 @@
 
 Writes report.json (the findings), weak_slices.json (what the search for them proposed), calibration.json (what was
 chosen on the calibration split: below which confidence a person is asked, and how large prediction sets are),
-metrics.json (point values of each split, for `dvc metrics`), confusion.csv, reliability.csv and risk_coverage.csv (for
-plots), and evidence.json (digests of what was measured).
+metrics.json (point values of each split, for `dvc metrics`), confusion.csv, reliability.csv, risk_coverage.csv and
+robustness.csv (for plots), and evidence.json (digests of what was measured).
 """
 
 import json
@@ -15,7 +15,18 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.digests import digest_of
-from tasks.evaluators import Evaluator, accuracy, calibration, conformal, fairness, selective, transfer, weak_slices
+from tasks.evaluators import (
+    Evaluator,
+    accuracy,
+    calibration,
+    conformal,
+    fairness,
+    interpretability,
+    robustness,
+    selective,
+    transfer,
+    weak_slices,
+)
 from tasks.evaluators.calibration import reliability
 from tasks.evidence import Evidence, read_evidence
 from tasks.findings import EVIDENCE, REPORT, Finding, without_nan, write_findings
@@ -32,6 +43,8 @@ EVALUATORS: dict[str, Evaluator] = {
     "conformal": conformal,
     "fairness": fairness,
     "weak_slices": weak_slices,
+    "robustness": robustness,
+    "interpretability": interpretability,
 }
 logger = logging.getLogger("tasks.report")
 
@@ -55,6 +68,7 @@ def write_report(tables: Mapping[str, Path], plan: Path, params: EvaluateParams,
     _confusion(table).to_csv(out / "confusion.csv", index=False)
     reliability(table, params.calibration_bins).to_csv(out / "reliability.csv", index=False)
     selective.curves(table).to_csv(out / "risk_coverage.csv", index=False)
+    robustness.curves(evidence).to_csv(out / "robustness.csv", index=False)
     _write_json(without_nan(_chosen(evidence)), out / "calibration.json")
     _write_json(without_nan([*weak_slices.table(evidence)]), out / "weak_slices.json")
     models = {"model": model_of(table)} | ({} if baseline is None else {"scratch_model": model_of(baseline)})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.card_sections import asking, groups, prediction_sets, weak_slices
+from tasks.card_sections import asking, attribution, groups, prediction_sets, robustness, weak_slices
 from tasks.dossier import Dossier, read_json
 from tasks.figures import number, tell, unit
 from tasks.findings import Finding
@@ -53,6 +53,8 @@ def report_page(dossier: Dossier, folders: dict[str, Path], data: Path) -> dict[
         "transfer": transfer_rows(dossier),
         "asking": asking(found, report),
         "sets": prediction_sets(found, report),
+        "robustness": robustness(found, report),
+        "attribution": attribution(found, folders["attributions"]),
         "mistakes": mistakes(scored, data),
         "methods": methods(dossier, read_json(folders["audit"] / "audit.json"), curves),
         "splits": split_rows(dossier.manifest),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from tasks.intervals import Interval
 
@@ -27,36 +27,53 @@ class Family:
     score: Callable[[float], list[Interval]]
 
 
-def critical_value(deviations: Iterable[np.ndarray], level: float) -> float:
+def critical_value(deviations: Iterable[np.ndarray], level: float, freedom: float = math.inf) -> float:
     """The level's quantile of the largest of the studentised deviations, each (B, M); never below the normal's.
 
-    A deviation that is undefined in a resample counts as infinite.
+    A deviation that is undefined in a resample counts as infinite. With few degrees of `freedom` behind the errors the
+    quantile is Student's at the level that the normal one stands for.
     """
     largest: np.ndarray | float = 0.0
     for part in deviations:
         largest = np.maximum(largest, np.where(np.isnan(part), np.inf, np.abs(part)).max(axis=1))
-    return max(float(norm.ppf((1 + level) / 2)), float(np.quantile(largest, level, method="higher")))
+    found = max(float(norm.ppf((1 + level) / 2)), float(np.quantile(largest, level, method="higher")))
+    return found if math.isinf(freedom) or math.isinf(found) else float(t.isf(norm.sf(found), freedom))
 
 
-def group_intervals(family: Family, level: float) -> list[Interval]:
+def group_intervals(family: Family, level: float, freedom: float = math.inf) -> list[Interval]:
     """For each group an interval; all hold at once with confidence `level`."""
-    errors = _spread(family.resampled)
-    critical = critical_value([_studentised(family.resampled, family.values, errors)], level)
-    if not math.isfinite(critical):
-        return [Interval(-math.inf, math.inf)] * len(family.values)
-    return [
-        Interval(min(s.low, value - critical * error), max(s.high, value + critical * error))
-        for value, error, s in zip(family.values, errors, _scores(family, critical), strict=True)
-    ]
+    critical = critical_value([_alone(family)], level, freedom)
+    return [Interval(low, high) for low, high in zip(*_ends_alone(family, critical), strict=True)]
 
 
-def gap_intervals(families: list[Family], level: float) -> list[Interval]:
+def worst_change_interval(
+    ours: Family, theirs: Family, change: Family, level: float, freedom: float = math.inf
+) -> Interval:
+    """The interval of our worst group's figure minus theirs, for two models on the same images and groups.
+
+    As in gap_change_interval: a minimum is pulled by noise, so groups of all three families get intervals that hold at
+    once. Our worst is at most our figure in the group that is their worst, whichever of those still possible that is;
+    and likewise at least.
+    """
+    families = (ours, theirs, change)
+    critical = critical_value((_alone(family) for family in families), level, freedom)
+    (our_low, our_high), (their_low, their_high), (low, high) = (_ends_alone(f, critical) for f in families)
+    ours_worst, theirs_worst = our_low <= our_high.min(), their_low <= their_high.min()
+    return Interval(
+        max(our_low.min() - their_high.min(), low[ours_worst].min()),
+        min(our_high.min() - their_low.min(), high[theirs_worst].max()),
+    )
+
+
+def gap_intervals(families: list[Family], level: float, freedom: float = math.inf) -> list[Interval]:
     """For each family that of the difference between its best and its worst group; all hold at once."""
-    critical = critical_value((d for family in families for d in _pairs(family)), level)
+    critical = critical_value((d for family in families for d in _pairs(family)), level, freedom)
     return [_gap(family, critical) for family in families]
 
 
-def gap_change_interval(ours: Family, theirs: Family, change: Family, level: float) -> Interval:
+def gap_change_interval(
+    ours: Family, theirs: Family, change: Family, level: float, freedom: float = math.inf
+) -> Interval:
     """The interval of our gap minus theirs, for two models on the same images and groups; `change` is ours - theirs.
 
     Resampling the difference of the two gaps would not do: a gap is a maximum, which noise raises, and raises more for
@@ -65,7 +82,7 @@ def gap_change_interval(ours: Family, theirs: Family, change: Family, level: flo
     widest, whichever of those still possible that is; likewise at least.
     """
     families = (ours, theirs, change)
-    critical = critical_value((d for family in families for d in _pairs(family)), level)
+    critical = critical_value((d for family in families for d in _pairs(family)), level, freedom)
     if not math.isfinite(critical):
         return Interval(-math.inf, math.inf)
     (our_low, our_high), (their_low, their_high), (low, high) = (_ends(family, critical) for family in families)
@@ -101,6 +118,19 @@ def _ends(family: Family, critical: float) -> tuple[np.ndarray, np.ndarray]:
     high = np.maximum(difference + half, difference + np.hypot(above[:, None], below[None, :]))
     others = ~np.eye(len(values), dtype=bool)
     return low[others], high[others]
+
+
+def _alone(family: Family) -> np.ndarray:
+    """The studentised deviations of the groups' own figures, (B, G)."""
+    return _studentised(family.resampled, family.values, _spread(family.resampled))
+
+
+def _ends_alone(family: Family, critical: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper ends of the groups' own figures, each (G,)."""
+    if not math.isfinite(critical):
+        return np.full(len(family.values), -math.inf), np.full(len(family.values), math.inf)
+    half, scores = critical * _spread(family.resampled), np.array(_scores(family, critical))
+    return np.minimum(scores[:, 0], family.values - half), np.maximum(scores[:, 1], family.values + half)
 
 
 def _pairs(family: Family) -> Iterator[np.ndarray]:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from tasks.digests import sha256_text
+
 JUDGED = ("test", "mirror")  # the splits that evaluation reports
 SLICE = "slice_"  # begins the manifest's slice columns
 PROPERTIES = ("width", "height", "brightness", "contrast", "sharpness")  # of an image, as the data check measures them
@@ -26,3 +28,10 @@ def iter_slices(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
             values = part[column].replace("", EMPTY)
             for value in sorted(values.unique()):
                 yield f"{split}/{column.removeprefix(SLICE)}={value}", part[values == value]
+
+
+def drawn_images(manifest: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    """At most `count` images of test, in the manifest's order; which ones depends on the seed and their ids alone."""
+    test = manifest[manifest["split"] == "test"].reset_index(drop=True)
+    places = test["image_id"].map(lambda name: sha256_text(f"{seed} {name}")).sort_values().index[:count]
+    return test.loc[places.sort_values()].reset_index(drop=True)

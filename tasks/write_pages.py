@@ -32,13 +32,14 @@ def write_pages(
     model: Path,
     scratch: Path,
     predictions: Path,
+    attributions: Path,
     report: Path,
     comparison: Path,
     out: Path,
 ) -> None:
     """Write report.html and brief.html; `name` is the project's, `decided` as in read_dossier."""
     folders = {"manifest": manifest, "backbone": backbone, "audit": audit, "model": model, "scratch": scratch}
-    folders |= {"predictions": predictions, "report": report, "comparison": comparison}
+    folders |= {"predictions": predictions, "attributions": attributions, "report": report, "comparison": comparison}
     dossier = read_dossier(name, decided, load_plan(plan), folders)
     environment = Environment(loader=PackageLoader("tasks", "."), autoescape=select_autoescape(default=True))
     environment.filters |= {"tell": tell, "traced": traced, "without": without}

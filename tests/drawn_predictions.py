@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.params import EvaluateParams
+from tasks.predictions import ATTRIBUTED
 
 CLASSES = ["a", "b", "c"]
 PARAMS = EvaluateParams(level=0.95, resamples=300, min_clusters=10, calibration_bins=10, seed=3)
@@ -41,3 +42,33 @@ def draw_predictions(manifest: pd.DataFrame, skill: float, seed: int, model: str
             "model": model or f"{seed:064x}",
         }
     ).assign(**columns)
+
+
+def draw_tables(manifest: pd.DataFrame, ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Every table that evaluators read, by its name."""
+    tables = {"predictions": ours, "scratch_predictions": theirs, "manifest": manifest}
+    return tables | {
+        "stress": draw_stress(manifest, ours, theirs),
+        "attributions": draw_attributions(manifest, ours),
+    }
+
+
+def draw_stress(manifest: pd.DataFrame, ours: pd.DataFrame, theirs: pd.DataFrame, skill: float = 2) -> pd.DataFrame:
+    """What two models say of 30 test images under two corruptions, a scanner's fault and an attack; skill falls."""
+    rows = manifest[manifest["split"] == "test"].head(30)
+    conditions = [("corruption", f"{kind} {s}", s) for kind in ("shot noise", "fog") for s in (1, 3)]
+    conditions += [("scanner", "faded 3", 3), ("attack", "pgd 2/255", 4)]
+    parts = []
+    for place, (family, name, severity) in enumerate(conditions):
+        for seed, model in enumerate((ours, theirs)):
+            answers = draw_predictions(rows, skill - severity / 2 - seed, 2 * place + seed, model["model"].iloc[0])
+            parts.append(answers.assign(condition=name, family=family))
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw_attributions(manifest: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
+    """What the stage attribute says of 20 test images."""
+    rows, random = manifest[manifest["split"] == "test"].head(20), np.random.default_rng(5)
+    shares = {name: random.uniform(0, 1, 20) for name in ATTRIBUTED}
+    shares |= {name: (values < 0.2).astype(float) for name, values in shares.items() if name.endswith("changes")}
+    return pd.DataFrame({"image_id": rows["image_id"].to_numpy(), "model": ours["model"].iloc[0], **shares})

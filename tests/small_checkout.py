@@ -32,6 +32,8 @@ QUICK = {
         "least_steps": 0,
         "resamples": 100,
     },
+    "stress": {"images": 20, "severities": [3], "conditions": ["skew"], "steps": 2},
+    "attribute": {"images": 10, "steps": 4, "orders": 1},
     "evaluate": {"resamples": 200},
 }
 

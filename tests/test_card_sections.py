@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from drawn_predictions import PARAMS, draw_manifest, draw_predictions
+from drawn_predictions import PARAMS, draw_manifest, draw_predictions, draw_tables
 
-from tasks.card_sections import Found, asking, groups, prediction_sets, weak_slices
+from tasks.card_sections import Found, asking, attribution, groups, prediction_sets, robustness, weak_slices
 from tasks.evaluate import evaluate
 from tasks.findings import index_findings, read_findings
 
@@ -18,7 +18,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weak = manifest["image_id"].str.contains("noise")
     ours, poor = draw_predictions(manifest, 3, seed=1), draw_predictions(manifest, 0, seed=1)
     ours = ours.where(~ours["image_id"].isin(manifest["image_id"][weak]), poor)
-    tables = {"predictions": ours, "scratch_predictions": draw_predictions(manifest, 1, seed=2), "manifest": manifest}
+    tables = draw_tables(manifest, ours, draw_predictions(manifest, 1, seed=2))
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
     inputs = {name: folder / f"{name}.parquet" for name in tables}
@@ -73,3 +73,22 @@ def test_the_planted_weakness_leads_the_weak_slices(report: Path) -> None:
     assert first["confirmed"]
     assert "condition=noise" in first["name"]
     assert first["chance"] == "below 0.001"
+
+
+def test_robustness_is_drawn_for_each_corruption_and_told_for_each_attack(found: Found, report: Path) -> None:
+    said = robustness(found, report)
+    assert said is not None
+    assert [row["where"] for row in said["rows"]] == ["all corruptions", "shot noise", "fog", "faded"]
+    assert [row["attack"] for row in said["attacks"]] == ["pgd 2/255", "all of them, and as taken"]
+    assert all(kind in said["plot"] for kind in ("shot noise", "fog", "faded"))
+    assert robustness({}, report) is None
+
+
+def test_the_gallery_comes_with_what_was_said_of_each_image(found: Found, tmp_path: Path) -> None:
+    (tmp_path / "gallery.png").write_bytes(b"png")
+    (tmp_path / "gallery.csv").write_text("row,column,actual,predicted,confidence\nwrong,1,1,07,0.9\nwrong,2,2,3,0.8\n")
+    said = attribution(found, tmp_path)
+    assert said is not None
+    assert said["captions"] == [{"title": "wrong", "images": ["1 as 07 (90 %)", "2 as 3 (80 %)"]}]
+    assert said["rows"][3]["figure"].startswith(f"{100 * found['border_reliance', 'test'].value:.1f}\u00a0% [")
+    assert attribution({}, tmp_path) is None

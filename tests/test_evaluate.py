@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from drawn_predictions import PARAMS, draw_manifest, draw_predictions
+from drawn_predictions import PARAMS, draw_manifest, draw_predictions, draw_tables
 
 from tasks.errors import EvidenceMissing
 from tasks.evaluate import evaluate
@@ -19,11 +19,8 @@ PLAN = Path("governance/plan.yaml")
 
 
 def put_inputs(folder: Path, predictions: pd.DataFrame | None = None) -> dict[str, Path]:
-    tables = {
-        "predictions": draw_predictions(MANIFEST, 2, seed=1) if predictions is None else predictions,
-        "scratch_predictions": draw_predictions(MANIFEST, 1, seed=2),
-        "manifest": MANIFEST,
-    }
+    ours = draw_predictions(MANIFEST, 2, seed=1) if predictions is None else predictions
+    tables = draw_tables(MANIFEST, ours, draw_predictions(MANIFEST, 1, seed=2))
     for name, table in tables.items():
         (folder / name).mkdir(parents=True)
         table.to_parquet(folder / name / f"{name.removeprefix('scratch_')}.parquet", index=False)
@@ -66,7 +63,7 @@ def test_the_tables_for_plots_have_a_row_a_test_image_and_a_bin(report: Path) ->
 def test_two_runs_write_the_same_bytes(report: Path, tmp_path: Path) -> None:
     again = evaluate.fn(**put_inputs(tmp_path), params=PARAMS, out=tmp_path / "report")
     names = ["report.json", "metrics.json", "confusion.csv", "reliability.csv", "evidence.json"]
-    names += ["risk_coverage.csv", "calibration.json", "weak_slices.json"]
+    names += ["robustness.csv", "risk_coverage.csv", "calibration.json", "weak_slices.json"]
     assert [(again / n).read_bytes() for n in names] == [(report / n).read_bytes() for n in names]
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from drawn_predictions import PARAMS, draw_manifest, draw_predictions
+from drawn_predictions import PARAMS, draw_manifest, draw_predictions, draw_tables
 
 from tasks.digests import sha256_file
 from tasks.errors import DigestMismatch, EvidenceMissing, PlanInvalid
@@ -42,12 +42,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model" / "model.safetensors").write_bytes(b"weights")
     digest = sha256_file(folder / "model" / "model.safetensors")
     manifest = draw_manifest()
-    draw_predictions(manifest, 4, 1, digest).to_parquet(folder / "ours.parquet")
-    draw_predictions(manifest, 1, 2).to_parquet(folder / "theirs.parquet")
-    manifest.to_parquet(folder / "manifest.parquet")
+    tables = draw_tables(manifest, draw_predictions(manifest, 4, 1, digest), draw_predictions(manifest, 1, 2))
+    for name, table in tables.items():
+        table.to_parquet(folder / f"{name}.parquet")
     (folder / "plan.yaml").write_text(PLAN)
-    tables = {"predictions": "ours", "scratch_predictions": "theirs", "manifest": "manifest"}
-    inputs = {"plan": folder / "plan.yaml", **{k: folder / f"{v}.parquet" for k, v in tables.items()}}
+    inputs = {"plan": folder / "plan.yaml", **{name: folder / f"{name}.parquet" for name in tables}}
     evaluate.fn(**inputs, params=PARAMS, out=folder / "report")
     return folder
 
@@ -65,7 +64,7 @@ def test_the_verdict_names_every_slice_and_what_it_rests_on(folder: Path, tmp_pa
     assert not verdict.passed
     assert verdict.digests["plan"] == sha256_file(folder / "plan.yaml")
     assert verdict.digests["report"] == sha256_file(folder / "report" / "report.json")
-    assert verdict.digests["predictions"] == sha256_file(folder / "ours.parquet")
+    assert verdict.digests["predictions"] == sha256_file(folder / "predictions.parquet")
     assert verdict.digests["model"] == sha256_file(folder / "model" / "model.safetensors")
 
 
