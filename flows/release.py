@@ -2,9 +2,9 @@
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
 from-scratch baseline) -> open the test set -> predict -> stress -> attribute -> evaluate -> judge -> card -> compare
-with the champion -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a
-test set that is spent is not opened. Where negative flips alone speak against a candidate, one between it and the
-champion is judged after it.
+with the champion -> report and brief -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded
+and end there; a test set that is spent is not opened. Where negative flips alone speak against a candidate, one between
+it and the champion is judged after it.
 """
 
 import dataclasses
@@ -71,6 +71,7 @@ from tasks.split import split
 from tasks.stress import stress
 from tasks.verdict import FAIL, INCONCLUSIVE, Verdict, read_verdict
 from tasks.write_card import write_card
+from tasks.write_pages import write_pages
 
 PARAMS = Path("params.yaml")
 CATALOGUE = Path("governance/backbones.yaml")
@@ -96,7 +97,7 @@ logger = logging.getLogger("flows.release")
 
 @dataclass(frozen=True)
 class Released:
-    """What a release came to; `version` is None when nothing was promoted, `card` when the model was not scored.
+    """What a release came to; `version` is None when nothing was promoted, `report` when the model was not scored.
 
     `decision` is the number of the ledger's entry, a decision or a refusal to open the test set.
     """
@@ -107,7 +108,7 @@ class Released:
     criteria: list[str]
     decision: int
     version: str | None
-    card: Path | None
+    report: Path | None
 
 
 @flow(name="release", validate_parameters=False)
@@ -162,6 +163,7 @@ def settle(
         out=run / "comparison",
     )
     verdict = hold_to_order(registry, about, run)
+    pages = tell(about, run, verdict, data)
     decision = record(registry, run, verdict, data, all_params(about), rules(about, run))
     version = None
     if verdict.overall == "PASS":
@@ -169,8 +171,27 @@ def settle(
         promote(registry, version, about.data, run / "split", run / "predictions")
     record_outcome(registry, decision, run)
     criteria = [judgement.sentence for judgement in verdict.judgements]
-    card = run / "card/card.html"
-    return Released(about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, card), verdict
+    report = pages / "report.html"
+    return Released(about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, report), verdict
+
+
+def tell(about: Project, run: Path, verdict: Verdict, data: DataVersion) -> Path:
+    """The folder of the report and the brief on what is about to be recorded."""
+    decided = {
+        "verdict": dataclasses.asdict(verdict),
+        "data": {**data.as_dict(), "sentence": data.sentence()},
+        "params": all_params(about),
+    }
+    folders = ("backbone", "audit", "model", "scratch", "predictions", "attributions", "report", "comparison")
+    return write_pages(
+        name=about.name,
+        decided=decided,
+        plan=about.plan,
+        data=about.data,
+        manifest=run / "split",
+        **{name: run / name for name in folders},
+        out=run / "pages",
+    )
 
 
 def make_blend(about: Project, run: Path, champion: Path, verdict: Verdict) -> Path:
@@ -239,12 +260,9 @@ def make_verdict(about: Project, run: Path) -> None:
         verdict=verdict,
         report=report,
         manifest=manifest,
-        data=data,
-        predictions=predictions,
         model=model,
-        scratch=scratch,
         backbone=run / "backbone",
-        attributions=attributions,
+        plan=about.plan,
         out=run / "card",
     )
 

@@ -31,7 +31,14 @@ STAGES = (
     *("check_data/contract.json", "split", "shortlist", "backbone", "audit"),
     *("predictions", "scratch_predictions", "stress", "attributions", "report", "verdict", "comparison"),
 )
-PAGES = {"card": "card/card.html", "selection": "shortlist/selection.html", "audit": "audit/audit.html"}
+PAGES = {
+    "report": "pages/report.html",
+    "brief": "pages/brief.html",
+    "card": "card/card.html",
+    "card-for-the-hub": "card/README.md",
+    "selection": "shortlist/selection.html",
+    "audit": "audit/audit.html",
+}
 JUDGING = (
     "report",
     "gate",

@@ -5,9 +5,8 @@ from typing import Any
 import pandas as pd
 
 from tasks.dossier import Dossier
+from tasks.model_card import ORDER
 from tasks.plan import Plan, Reuse
-
-ORDER = ("train", "validation", "calibration", "test", "mirror")
 
 
 def methods(dossier: Dossier, audit: dict[str, Any], curves: list[pd.DataFrame]) -> list[tuple[str, list[str]]]:
@@ -23,22 +22,6 @@ def methods(dossier: Dossier, audit: dict[str, Any], curves: list[pd.DataFrame])
     ]
 
 
-def split_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """What lies in each split."""
-    return [
-        {
-            "split": name,
-            "images": len(part),
-            "groups": part["group"].nunique(),
-            "classes": part["label"].nunique(),
-            "sources": ", ".join(sorted(set(part["source"]) - {""})) or "not stated",
-            "licences": ", ".join(sorted(set(part["licence"]) - {""})) or "not stated",
-        }
-        for name in ORDER
-        if len(part := table[table["split"] == name])
-    ]
-
-
 def _data(dossier: Dossier) -> list[str]:
     sizes = dossier.manifest["split"].value_counts()
     shares = ", ".join(f"{sizes[name]} {name}" for name in ORDER if name in sizes)
@@ -48,9 +31,7 @@ def _data(dossier: Dossier) -> list[str]:
         f"(seed {dossier.params['split']['seed']}).",
         "No group (writer, patient, device: whatever the project names) lies in two splits.",
     ]
-    return said + (
-        ["The mirror stands for the place of use and is never trained on."] if "mirror" in sizes else []
-    )
+    return said + (["The mirror stands for the place of use and is never trained on."] if "mirror" in sizes else [])
 
 
 def _training(dossier: Dossier, curves: list[pd.DataFrame]) -> list[str]:
@@ -67,8 +48,11 @@ def _training(dossier: Dossier, curves: list[pd.DataFrame]) -> list[str]:
         f"Weight decay {knobs['weight_decay']:g}, label smoothing {knobs['label_smoothing']:g}, a phase ends after "
         f"{knobs['patience']} epochs without gain; seed {facts['seed']}"
         + (f"; {', '.join(extras)}." if extras else "."),
-        *([f"The weights lie between the champion's and the new ones, at a share of {blended['share']:g} of the new."]
-          if blended else []),
+        *(
+            [f"The weights lie between the champion's and the new ones, at a share of {blended['share']:g} of the new."]
+            if blended
+            else []
+        ),
         *(f"{note[0].upper()}{note[1:]}." for note in facts["training"]),
         f"The baseline is the same network from random weights, as many epochs, rates {scratch}.",
         f"Confidences were scaled by temperature {facts['temperature']:.3f}, fitted on the calibration split "

@@ -8,13 +8,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.figures import tell
 from tasks.findings import Found
-from tasks.methods import split_rows
 from tasks.metrics import REGISTRY
 from tasks.plan import Criterion, Plan
 from tasks.sentences import describe_demand, describe_place
 from tasks.slices import EMPTY, JUDGED, SLICE
 from tasks.verdict import PASS, Verdict
 
+ORDER = ("train", "validation", "calibration", "test", "mirror")
 SHOWN = ("accuracy", "macro_f1", "ece")
 TOLD = {"accuracy": "accuracy", "macro_f1": "f1", "balanced_accuracy": "balanced_accuracy"}  # the hub's own names
 WEAKEST = 5  # groups of two columns
@@ -31,10 +31,12 @@ def model_card(
     plan: Plan,
 ) -> str:
     """The card of the project `name`; `table` is the manifest, `facts` model.json, `passport` the backbone's."""
-    environment = Environment(loader=PackageLoader("tasks", "."), undefined=StrictUndefined, autoescape=False)  # noqa: S701
+    environment = Environment(loader=PackageLoader("tasks", "."), undefined=StrictUndefined, autoescape=False)
     environment.filters |= {"cell": cell, "tell": tell, "terms": _terms, "title": lambda metric: REGISTRY[metric].title}
     whole = [f for (metric, place), f in found.items() if metric == "accuracy" and f.is_number]
-    crossed = [f for (metric, place), f in found.items() if metric == "group_accuracy" and " & " in place and f.is_number]
+    crossed = [
+        f for (metric, place), f in found.items() if metric == "group_accuracy" and " & " in place and f.is_number
+    ]
     unitary = [{"where": f.slice, "n": f.n, "figures": [tell(found.get((m, f.slice))) for m in SHOWN]} for f in whole]
     page = {
         "name": name,
@@ -90,6 +92,22 @@ def ethics(verdict: Verdict, table: pd.DataFrame, passport: dict[str, Any], plan
     return [f"Consent to the use of the images: {given}.", *judged, *passport["biases"], *passport["risks"]]
 
 
+def split_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """What lies in each split."""
+    return [
+        {
+            "split": name,
+            "images": len(part),
+            "groups": part["group"].nunique(),
+            "classes": part["label"].nunique(),
+            "sources": ", ".join(sorted(set(part["source"]) - {""})) or "not stated",
+            "licences": ", ".join(sorted(set(part["licence"]) - {""})) or "not stated",
+        }
+        for name in ORDER
+        if len(part := table[table["split"] == name])
+    ]
+
+
 def cell(text: str) -> str:
     """Plain text for Markdown: one line, none of its signs at work."""
     line = " ".join(text.split())
@@ -97,10 +115,9 @@ def cell(text: str) -> str:
 
 
 def _terms(criterion: Criterion) -> str:
-    return f"{describe_place(criterion.metric, criterion.slice)} {describe_demand(criterion)}, from {criterion.minimum_n} images"
+    place = describe_place(criterion.metric, criterion.slice)
+    return f"{place} {describe_demand(criterion)}, from {criterion.minimum_n} images"
 
 
 def _values(column: pd.Series) -> list[str]:
     return sorted(column.replace("", EMPTY).unique())
-
-

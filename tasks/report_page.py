@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.card_sections import asking, attribution, groups, prediction_sets, robustness, weak_slices
 from tasks.dossier import Dossier, read_json
 from tasks.figures import number, tell, unit
 from tasks.findings import Finding
-from tasks.methods import methods, split_rows
+from tasks.methods import methods
+from tasks.model_card import split_rows
 from tasks.pictures import mistakes, negative_flips, with_examples
 from tasks.plots import confusion_matrix, reliability_diagram, training_curves
+from tasks.report_sections import asking, attribution, groups, prediction_sets, robustness, weak_slices
 from tasks.strips import ends, scale_for, strip, strip_rows
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, Judgement
 
@@ -73,7 +74,10 @@ def headline(dossier: Dossier) -> list[dict[str, Any]]:
 
 def wrong(dossier: Dossier) -> list[Line]:
     """What could go wrong: demands that were missed, risks and biases of the backbone."""
-    return [*_said(dossier, FAIL), *((line, line) for line in (*dossier.passport["risks"], *dossier.passport["biases"]))]
+    return [
+        *_said(dossier, FAIL),
+        *((line, line) for line in (*dossier.passport["risks"], *dossier.passport["biases"])),
+    ]
 
 
 def unknown(dossier: Dossier) -> list[Line]:
@@ -88,12 +92,16 @@ def champion(dossier: Dossier, data: Path) -> dict[str, Any]:
     if dossier.champion_answers is None:
         return {"why_not": dossier.champion["why_not"]}
     places = [place for metric, place in dossier.found if metric == GAINS[2] and "/label=" not in place]
-    rows = [{"where": p, "n": dossier.found[GAINS[2], p].n, **{m: tell(dossier.get(m, p)) for m in GAINS}} for p in places]
+    rows = [
+        {"where": p, "n": dossier.found[GAINS[2], p].n, **{m: tell(dossier.get(m, p)) for m in GAINS}} for p in places
+    ]
     gains = [f for (metric, place), f in dossier.found.items() if metric == GAINS[0] and "/label=" not in place]
     return {
         "why_not": None,
         "version": dossier.champion["version"],
-        "plot": strip_rows(gains, dict.fromkeys([f.slice for f in gains], 0.0), "gain in accuracy; the red mark is none"),
+        "plot": strip_rows(
+            gains, dict.fromkeys([f.slice for f in gains], 0.0), "gain in accuracy; the red mark is none"
+        ),
         "rows": rows,
         "flips": negative_flips(dossier.scored, dossier.champion_answers, data),
     }
@@ -163,5 +171,3 @@ def _bounds(judgements: tuple[Judgement, ...]) -> dict[str, float]:
 def _digests(dossier: Dossier) -> list[tuple[str, str]]:
     made = {f"model: {name}": digest for name, digest in dossier.facts["digests"].items()}
     return sorted({**dossier.verdict.digests, **made, "data version": dossier.data["digest"]}.items())
-
-

@@ -40,8 +40,10 @@ def strip(shown: Any, scale: Scale, bound: float | None, outcome: str | None = N
     """The strip of a Finding or a Judgement with figures; where no outcome is given, the bound has no say."""
     colour = PLAIN if outcome is None else COLOURS.get(outcome, OPEN)
     low, value, high = (scale.place(x) for x in (shown.low, shown.value, shown.high))
-    tick = "" if bound is None else Markup('<line x1="{0}" x2="{0}" y1="1" y2="19" stroke="{1}"/>').format(
-        scale.place(bound), BOUND
+    tick = (
+        ""
+        if bound is None
+        else Markup('<line x1="{0}" x2="{0}" y1="1" y2="19" stroke="{1}"/>').format(scale.place(bound), BOUND)
     )
     return Markup(
         '<svg class="strip" role="img" height="20"{}><line class="axis" x1="0" x2="100%" y1="10" y2="10"/>'

@@ -20,9 +20,7 @@ logger = logging.getLogger("tasks.write_card")
 
 
 @stage
-def write_card(
-    verdict: Path, report: Path, manifest: Path, model: Path, backbone: Path, plan: Path, out: Path
-) -> None:
+def write_card(verdict: Path, report: Path, manifest: Path, model: Path, backbone: Path, plan: Path, out: Path) -> None:
     """Write README.md and card.html; every figure is a Finding of the report or a fact of the model folder."""
     name = manifest.parent.name
     card = model_card(

@@ -147,4 +147,4 @@ def _texts(found: Found, metrics: tuple[str, ...], place: str) -> dict[str, str]
 
 
 def _json(path: Path) -> Any:
-    return json.loads(path.readtell(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8"))
