@@ -1,10 +1,10 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
-from-scratch baseline) -> open the test set -> predict -> stress -> attribute -> evaluate -> judge -> card -> compare
-with the champion -> report and brief -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded
-and end there; a test set that is spent is not opened. Where negative flips alone speak against a candidate, one between
-it and the champion is judged after it.
+from-scratch baseline) -> open the test set -> predict -> stress -> attribute -> embed -> evaluate -> judge -> card ->
+compare with the champion -> report and brief -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are
+recorded and end there; a test set that is spent is not opened. Where negative flips alone speak against a candidate,
+one between it and the champion is judged after it.
 """
 
 import dataclasses
@@ -29,6 +29,7 @@ from tasks.comparison import FLIPS
 from tasks.data_version import DataVersion, data_version
 from tasks.decision import decided_by, version_tags
 from tasks.digests import sha256_file
+from tasks.embed import embed
 from tasks.errors import BackboneRefused, BadInput, DigestMismatch
 from tasks.evaluate import evaluate
 from tasks.fetch_champion import fetch_champion
@@ -48,6 +49,7 @@ from tasks.params import (
     CertifyParams,
     CheckDataParams,
     ChooseBackboneParams,
+    EmbedParams,
     EvaluateParams,
     FinetuneParams,
     InterpolateParams,
@@ -87,6 +89,7 @@ SECTIONS: tuple[type[Section], ...] = (
     FinetuneParams,
     StressParams,
     AttributeParams,
+    EmbedParams,
     EvaluateParams,
     InterpolateParams,
     CertifyParams,
@@ -245,12 +248,21 @@ def make_verdict(about: Project, run: Path) -> None:
     tested = {"data": data, "manifest": manifest, "model": model}
     stressed = stress(**tested, scratch=scratch, params=knobs(StressParams, about), out=run / "stress")
     attributions = attribute(**tested, params=knobs(AttributeParams, about), out=run / "attributions")
+    embeddings = embed(
+        data=data,
+        manifest=manifest,
+        backbone=run / "backbone",
+        model=model,
+        params=knobs(EmbedParams, about),
+        out=run / "embeddings",
+    )
     report = evaluate(
         predictions=predictions,
         scratch_predictions=baseline,
         manifest=manifest,
         stress=stressed,
         attributions=attributions,
+        embeddings=embeddings,
         plan=about.plan,
         params=knobs(EvaluateParams, about),
         out=run / "report",

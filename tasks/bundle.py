@@ -29,7 +29,8 @@ EVIDENCE = "evidence"  # the folder of artifacts
 BUNDLE = f"{EVIDENCE}/bundle.json"
 STAGES = (
     *("check_data/contract.json", "split", "shortlist", "backbone", "audit"),
-    *("predictions", "scratch_predictions", "stress", "attributions", "report", "verdict", "comparison"),
+    *("predictions", "scratch_predictions", "stress", "attributions", "embeddings", "report"),
+    *("verdict", "comparison"),
 )
 PAGES = {
     "report": "pages/report.html",
@@ -51,6 +52,7 @@ NEEDED = {
     "manifest": f"{EVIDENCE}/split/manifest.parquet",
     "stress": f"{EVIDENCE}/stress/stress.parquet",
     "attributions": f"{EVIDENCE}/attributions/attributions.parquet",
+    "embeddings": f"{EVIDENCE}/embeddings/embeddings.parquet",
     "plan": f"{EVIDENCE}/rules/plan.yaml",
     "bundle": BUNDLE,
     "report": f"{EVIDENCE}/report/report.json",

@@ -14,6 +14,7 @@ def evaluate(
     manifest: Path,
     stress: Path,
     attributions: Path,
+    embeddings: Path,
     plan: Path,
     params: EvaluateParams,
     out: Path,
@@ -25,5 +26,6 @@ def evaluate(
         "manifest": manifest,
         "stress": stress,
         "attributions": attributions,
+        "embeddings": embeddings,
     }
     write_report(tables, plan, params, out)

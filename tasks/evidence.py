@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasks.embeddings import Embeddings, join_embeddings
 from tasks.findings import TABLES
 from tasks.metrics import Outcomes, outcomes_of
 from tasks.params import EvaluateParams
@@ -19,7 +20,8 @@ class Evidence:
     """The predictions as the stage predict writes them, the manifest as split does, and how to measure.
 
     `baseline` holds the predictions of the network trained from scratch; `costs` are the plan's; `stress` are both
-    models' answers to harder images, `attributions` what the candidate's rest on (tasks/stress.py, tasks/attribute.py).
+    models' answers to harder images (tasks/stress.py), `attributions` what the candidate's answers rest on
+    (tasks/attribute.py), `embeddings` what the pretrained backbone sees in every image (tasks/embed.py).
     """
 
     predictions: pd.DataFrame
@@ -29,6 +31,7 @@ class Evidence:
     costs: Costs | None = None
     stress: pd.DataFrame | None = None
     attributions: pd.DataFrame | None = None
+    embeddings: pd.DataFrame | None = None
 
     @cached_property
     def judged(self) -> pd.DataFrame:
@@ -39,6 +42,11 @@ class Evidence:
     def baseline_judged(self) -> pd.DataFrame | None:
         """The same rows in the same order with the baseline's predictions."""
         return None if self.baseline is None else join_predictions(self.baseline, self.manifest)
+
+    @cached_property
+    def embedded(self) -> Embeddings | None:
+        """The manifest's rows with what the stage embed says of each."""
+        return None if self.embeddings is None else join_embeddings(self.embeddings, self.manifest)
 
     @cached_property
     def calibration(self) -> Outcomes:
@@ -57,4 +65,5 @@ def read_evidence(files: Mapping[str, Path], params: EvaluateParams, costs: Cost
         costs,
         tables["stress"],
         tables["attributions"],
+        tables["embeddings"],
     )

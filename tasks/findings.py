@@ -1,6 +1,7 @@
 """Findings: one measured figure with its interval, its n and its slice; report.json is a list of them.
 
 A slice is `<split>` or `<split>/<column>=<value>`, the split being test or mirror: `test`, `mirror/condition=faded`.
+What is said of the data itself can also be of train, or of all images.
 JSON has no NaN: a figure that could not be computed is stored as null and read back as NaN, which no gate passes.
 """
 
@@ -15,8 +16,8 @@ from tasks.errors import EvidenceMissing
 
 REPORT, EVIDENCE = "report.json", "evidence.json"
 # What is measured, by its argument to the stage evaluate.
-TABLES = ("predictions", "scratch_predictions", "manifest", "stress", "attributions")
-SLICE = r"^(test|mirror)(/[^/=]+=.+)?$"
+TABLES = ("predictions", "scratch_predictions", "manifest", "stress", "attributions", "embeddings")
+SLICE = r"^(train|test|mirror|all)(/[^/=]+=.+)?$"
 
 
 @dataclass(frozen=True)

@@ -274,7 +274,8 @@ def _average(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 class Described:
     """How a metric is written for people: its title, and whether it is a share, a difference of shares or a number.
 
-    `better` says which way a bound on it can point, `lowest` and `highest` what values it can take at all.
+    `better` says which way a bound on it can point, `lowest` and `highest` what values it can take at all; `of_data`
+    marks what is said of the data and not of the model, and therefore also of train or of all images.
     """
 
     title: str
@@ -282,6 +283,7 @@ class Described:
     better: str = "at_least"
     lowest: float = 0.0
     highest: float = 1.0
+    of_data: bool = False
 
 
 SHARE, DIFFERENCE, NUMBER = "share", "difference", "number"
@@ -354,4 +356,28 @@ REGISTRY = {
     "border_attribution": Described("share of attribution in the border", SHARE, better="at_most"),
     "border_reliance": Described("answers that change with another class's border", SHARE, better="at_most"),
     "background_reliance": Described("answers that change with another class's background", SHARE, better="at_most"),
+    "membership_auc": Described("area under the membership attack's ROC curve", SHARE, better="at_most"),
+    "membership_auc_calibrated": Described(
+        "area under the calibrated membership attack's ROC curve", SHARE, better="at_most"
+    ),
+    "membership_tpr": Described(
+        "share of training images that the membership attack finds at 1 % false alarms", SHARE, better="at_most"
+    ),
+    "membership_tpr_calibrated": Described(
+        "share of training images that the calibrated membership attack finds at 1 % false alarms",
+        SHARE,
+        better="at_most",
+    ),
+    "personal_data_share": Described(
+        "share of images with personal data in their files", SHARE, better="at_most", of_data=True
+    ),
+    "near_duplicate_share": Described("share of images with a near-duplicate in train", SHARE, better="at_most"),
+    "exact_duplicates": Described(
+        "images with the same pixels as one in train", NUMBER, better="at_most", highest=math.inf
+    ),
+    "label_error_share": Described("estimated share of wrong labels", SHARE, better="at_most", of_data=True),
+    "annotator_alpha": Described("annotators' agreement, Krippendorff's alpha", NUMBER, lowest=-1.0, of_data=True),
+    "label_cue": Described(
+        "information about the label, normalised and beyond chance", NUMBER, better="at_most", lowest=-1.0, of_data=True
+    ),
 }

@@ -271,6 +271,14 @@ class CheckDataParams(Section):
     require_licence: bool
 
 
+class EmbedParams(Section):
+    """How the reference model is asked about images that it has not seen."""
+
+    section: ClassVar[str] = "embed"
+    folds: int = Field(ge=2)  # with fewer groups than these, units are kept together instead
+    seed: int
+
+
 class InterpolateParams(Section):
     """Which shares of the new weights are tried between the champion's and a candidate's."""
 

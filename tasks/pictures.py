@@ -14,6 +14,7 @@ from tasks.slices import JUDGED, SLICE
 MISTAKES = 18
 FLIPS = 24
 EXAMPLES = 3  # of each weak slice
+PAIRS, DOUBTFUL = 12, 18  # near-duplicates and labels that look wrong, the surest of each
 THUMBNAIL, SMALL = 96, 40  # pixels
 
 
@@ -42,6 +43,20 @@ def with_examples(weak: list[dict[str, Any]], scored: pd.DataFrame, data: Path) 
         shown = row["examples"][:EXAMPLES] if row["confirmed"] else []
         row["images"] = [{"image": thumbnail(data / paths[i], paths[i], SMALL), "path": paths[i]} for i in shown]
     return weak
+
+
+def with_pictures(found: dict[str, Any] | None, data: Path) -> dict[str, Any] | None:
+    """The surest near-duplicates with both images, and the labels that look most wrong with theirs."""
+    if found is None:
+        return None
+    pairs = [
+        {**row, "pictures": [thumbnail(data / row[key], row[key], THUMBNAIL) for key in ("image", "of")]}
+        for row in sorted(found["pairs"], key=lambda row: row["p"])[:PAIRS]
+    ]
+    doubtful = sorted(found["label_errors"], key=lambda row: row["probability_of_given"])[:DOUBTFUL]
+    shown = [{**row, "picture": thumbnail(data / row["image"], row["image"], THUMBNAIL)} for row in doubtful]
+    counts = {"pairs_in_all": len(found["pairs"]), "doubtful_in_all": len(found["label_errors"])}
+    return {**found, **counts, "pairs": pairs, "label_errors": shown}
 
 
 def thumbnail(file: Path, name: str, side: int) -> str:

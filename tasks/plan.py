@@ -20,6 +20,7 @@ from pydantic import (
     StringConstraints,
     Tag,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -28,6 +29,7 @@ from tasks.digests import canonical_json, sha256_text
 from tasks.errors import PlanInvalid
 from tasks.findings import SLICE
 from tasks.metrics import REGISTRY
+from tasks.slices import JUDGED
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Bound = Annotated[float, Field(allow_inf_nan=False)]
@@ -55,6 +57,14 @@ class Criterion(BaseModel):
         if metric not in REGISTRY:
             raise ValueError(f"unknown metric '{metric}'; the metrics are {', '.join(REGISTRY)}")
         return metric
+
+    @field_validator("slice")
+    @classmethod
+    def _where_it_can_be_judged(cls, place: str, info: ValidationInfo) -> str:
+        metric = str(info.data.get("metric"))
+        if not place.startswith(JUDGED) and metric in REGISTRY and not REGISTRY[metric].of_data:
+            raise ValueError(f"{metric} is judged on {' or '.join(JUDGED)} alone, not on {place}")
+        return place
 
     @model_validator(mode="after")
     def _one_bound(self) -> Self:

@@ -27,9 +27,10 @@ from tasks.plan import Criterion, load_plan
 from tasks.project import load_project
 from tasks.resampling import choose_clusters
 from tasks.sentences import describe_demand, describe_place, describe_value
-from tasks.slices import iter_slices, iter_splits
+from tasks.slices import SLICE, iter_slices, iter_splits
 
 POWER = 0.8
+RARE = ("personal_data_share", "near_duplicate_share")  # counted shares of images that are not to exceed a bound
 MOST_IMAGES = 1_000_000  # no plan is helped by being told of more
 FINE = 1e-4  # of a true value
 SETS, RESAMPLES = 60, 200  # of the simulated calibration error, which is rough anyhow
@@ -82,6 +83,9 @@ def rooms_of(manifest: pd.DataFrame, criterion: Criterion, min_clusters: int) ->
     named = list(iter_slices(manifest))
     for split, part in iter_splits(manifest):
         named += [(f"{split}/label={label}", part[part["label"] == label]) for label in sorted(part["label"].unique())]
+    train = manifest[manifest["split"] == "train"]
+    columns = [c.removeprefix(SLICE) for c in manifest if c.startswith(SLICE)]
+    named += [("all", manifest), ("train", train), *((f"train/{column}=*", train) for column in columns)]
     start = criterion.everywhere
     chosen = [(name, rows) for name, rows in named if (name.startswith(start) if start else name == criterion.slice)]
     return [
@@ -114,6 +118,10 @@ def describe_power(
 def chance_to_pass(criterion: Criterion, room: Room, params: EvaluateParams, disagreement: float) -> Chance | None:
     """The chance to pass as a function of independent images and true value; None when no plan knows it."""
     unit, z = REGISTRY[criterion.metric].unit, float(norm.ppf((1 + params.level) / 2))
+    if criterion.metric in RARE:
+        return lambda n, truth: _chance_of_share(n, 1 - truth, 1 - criterion.bound, params.level)
+    if criterion.direction == "at_most" and criterion.metric != "ece":  # gaps, attacks and estimates
+        return None
     if unit == DIFFERENCE:
         return lambda n, truth: _chance_of_gain(n, truth, criterion.bound, disagreement, z)
     if criterion.metric == "ece":

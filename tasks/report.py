@@ -1,6 +1,7 @@
 """The report on a model, from tables alone: what the stage evaluate writes, and what a replay writes again.
 
-Writes report.json (the findings), weak_slices.json (what the search for them proposed), calibration.json (what was
+Writes report.json (the findings), weak_slices.json (what the search for them proposed), personal_data.json (files that
+carry some), leakage.json (copies of training images, labels that look wrong), calibration.json (what was
 chosen on the calibration split: below which confidence a person is asked, and how large prediction sets are),
 metrics.json (point values of each split, for `dvc metrics`), confusion.csv, reliability.csv, risk_coverage.csv and
 robustness.csv (for plots), and evidence.json (digests of what was measured).
@@ -22,6 +23,8 @@ from tasks.evaluators import (
     conformal,
     fairness,
     interpretability,
+    leakage,
+    privacy,
     robustness,
     selective,
     transfer,
@@ -45,6 +48,8 @@ EVALUATORS: dict[str, Evaluator] = {
     "weak_slices": weak_slices,
     "robustness": robustness,
     "interpretability": interpretability,
+    "privacy": privacy,
+    "leakage": leakage,
 }
 logger = logging.getLogger("tasks.report")
 
@@ -71,6 +76,8 @@ def write_report(tables: Mapping[str, Path], plan: Path, params: EvaluateParams,
     robustness.curves(evidence).to_csv(out / "robustness.csv", index=False)
     _write_json(without_nan(_chosen(evidence)), out / "calibration.json")
     _write_json(without_nan([*weak_slices.table(evidence)]), out / "weak_slices.json")
+    _write_json(privacy.files(evidence), out / "personal_data.json")
+    _write_json(without_nan(leakage.details(evidence)), out / "leakage.json")
     models = {"model": model_of(table)} | ({} if baseline is None else {"scratch_model": model_of(baseline)})
     _write_json(models | {name: _digest(path) for name, path in tables.items()}, out / EVIDENCE)
 

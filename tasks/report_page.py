@@ -14,9 +14,18 @@ from tasks.figures import number, tell, unit
 from tasks.findings import Finding
 from tasks.methods import methods
 from tasks.model_card import split_rows
-from tasks.pictures import mistakes, negative_flips, with_examples
+from tasks.pictures import mistakes, negative_flips, with_examples, with_pictures
 from tasks.plots import confusion_matrix, reliability_diagram, training_curves
-from tasks.report_sections import asking, attribution, groups, prediction_sets, robustness, weak_slices
+from tasks.report_sections import (
+    asking,
+    attribution,
+    groups,
+    leakage,
+    prediction_sets,
+    privacy,
+    robustness,
+    weak_slices,
+)
 from tasks.strips import ends, scale_for, strip, strip_rows
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, Judgement
 
@@ -56,6 +65,8 @@ def report_page(dossier: Dossier, folders: dict[str, Path], data: Path) -> dict[
         "sets": prediction_sets(found, report),
         "robustness": robustness(found, report),
         "attribution": attribution(found, folders["attributions"]),
+        "privacy": privacy(found, report),
+        "leakage": with_pictures(leakage(found, report), data),
         "mistakes": mistakes(scored, data),
         "methods": methods(dossier, read_json(folders["audit"] / "audit.json"), curves),
         "splits": split_rows(dossier.manifest),

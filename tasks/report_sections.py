@@ -1,7 +1,8 @@
-"""What the report says of asking a person, prediction sets, groups, weak slices, robustness and attribution.
+"""What the report says of asking a person, groups, slices, robustness, attribution, privacy and leaks: plots and rows.
 
 Every figure is a Finding; the report folder's other files say what was chosen on the calibration split
-(calibration.json), draw the curve (risk_coverage.csv) and list the slices that a search proposed (weak_slices.json).
+(calibration.json), draw the curve (risk_coverage.csv) and list the slices that a search proposed
+(weak_slices.json), files with personal data (personal_data.json), copies and doubtful labels (leakage.json).
 """
 
 import base64
@@ -136,6 +137,36 @@ def weak_slices(report: Path) -> list[dict[str, Any]]:
 def _kind(place: str, whole: str = "all corruptions") -> str:
     """`shot noise 3` of `test/corruption=shot noise 3`."""
     return place.partition("=")[2] or whole
+
+
+def privacy(found: Found, report: Path) -> dict[str, Any] | None:
+    """The membership attacks, the share of files with personal data, and which; None where nothing was embedded."""
+    if ("personal_data_share", "all") not in found:
+        return None
+    attacks = [("loss", ""), ("loss beyond that of the reference model", "_calibrated")]
+    rows = [
+        {"by": by, "auc": tell(area), "tpr": tell(found.get((f"membership_tpr{suffix}", "test")))}
+        for by, suffix in attacks
+        if (area := found.get((f"membership_auc{suffix}", "test")))
+    ]
+    files = _json(report / "personal_data.json")
+    return {"rows": rows, "share": tell(found["personal_data_share", "all"]), "files": files}
+
+
+def leakage(found: Found, report: Path) -> dict[str, Any] | None:
+    """Copies of training images, labels that look wrong, and what gives the label away; None as in `privacy`."""
+    if ("label_error_share", "train") not in found:
+        return None
+    copies = [
+        {"split": split, "near": tell(found[metric, split]), "exact": f"{found['exact_duplicates', split].value:.0f}"}
+        for metric, split in found
+        if metric == "near_duplicate_share"
+    ]
+    labels = {
+        metric: [{"split": place, "figure": tell(f)} for (name, place), f in found.items() if name == metric]
+        for metric in ("label_error_share", "annotator_alpha", "label_cue")
+    }
+    return {"copies": copies, **labels, **_json(report / "leakage.json")}
 
 
 def _unassessable(found: Found, place: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from tasks.agreement import ANNOTATOR
 from tasks.errors import BadInput, DataRejected
 from tasks.folders import read_folder
 from tasks.mirror import mirrored
@@ -69,7 +70,8 @@ def project_for(name: str, data: Path | None) -> Project:
 def guess(name: str, data: Path, images: pd.DataFrame) -> dict[str, Any]:
     """What the columns suggest: a group that must not be split, slices, and a mirror of deployment."""
     columns = [c for c in images if c not in NOT_SLICES and not set(c) & set("/=")]  # those two spell a slice's name
-    slices = [c for c in columns if 2 <= images[c].nunique() <= MOST_VALUES]
+    facts = [c for c in columns if not c.startswith(ANNOTATOR)]
+    slices = [c for c in facts if 2 <= images[c].nunique() <= MOST_VALUES]
     group = next((g for g in GROUPS if g in images), None)
     here = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data  # true on other machines too
     document: dict[str, Any] = {"name": name, "data": str(here), "plan": str(PLANS / f"{name}.yaml")}

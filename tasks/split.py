@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tasks.agreement import ANNOTATOR
 from tasks.contracts import CONTEXT, raise_if_rejected, run_contract
 from tasks.digests import sha256_text
 from tasks.errors import BadInput
@@ -52,6 +53,8 @@ def make_manifest(images: pd.DataFrame, project: Project, params: SplitParams) -
         manifest[column] = images[column]
     for column in OPTIONAL:
         manifest[column] = images[column].fillna("").astype(str) if column in images else ""
+    for column in (c for c in images if c.startswith(ANNOTATOR)):
+        manifest[column] = images[column].fillna("").astype(str)
     for column in project.slices:
         manifest[SLICE + column] = images[column].fillna("").astype(str)
     return manifest

@@ -10,9 +10,9 @@ CLASSES = ["a", "b", "c"]
 PARAMS = EvaluateParams(level=0.95, resamples=300, min_clusters=10, calibration_bins=10, seed=3)
 
 
-def draw_manifest(test: int = 60, scans: int = 12) -> pd.DataFrame:
+def draw_manifest(test: int = 60, scans: int = 12, train: int = 6) -> pd.DataFrame:
     """`test` test images that stand alone, `scans` scans of the mirror under three conditions each, 40 to calibrate."""
-    rows = [("train", f"train/{i}", i, "as scanned") for i in range(6)]
+    rows = [("train", f"train/{i}", i, "as scanned") for i in range(train)]
     rows += [("validation", f"validation/{i}", i, "as scanned") for i in range(6)]
     rows += [("test", f"test/{i}", i, "as scanned") for i in range(test)]
     conditions = ("faded", "noise", "white on dark")
@@ -22,6 +22,7 @@ def draw_manifest(test: int = 60, scans: int = 12) -> pd.DataFrame:
     table["label"] = [CLASSES[n % len(CLASSES)] for n in table["number"]]
     table["group"] = [f"{split} {n % 4}" for split, n in zip(table["split"], table["number"], strict=True)]
     table["unit"] = table["image_id"].where(table["split"] != "mirror", "mirror/" + table["number"].astype(str))
+    table["path"] = table["image_id"]
     return table.drop(columns="number")
 
 
@@ -50,6 +51,7 @@ def draw_tables(manifest: pd.DataFrame, ours: pd.DataFrame, theirs: pd.DataFrame
     return tables | {
         "stress": draw_stress(manifest, ours, theirs),
         "attributions": draw_attributions(manifest, ours),
+        "embeddings": draw_embeddings(manifest, 3, model=str(ours["model"].iloc[0])),
     }
 
 
@@ -72,3 +74,23 @@ def draw_attributions(manifest: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFram
     shares = {name: random.uniform(0, 1, 20) for name in ATTRIBUTED}
     shares |= {name: (values < 0.2).astype(float) for name, values in shares.items() if name.endswith("changes")}
     return pd.DataFrame({"image_id": rows["image_id"].to_numpy(), "model": ours["model"].iloc[0], **shares})
+
+
+def draw_embeddings(manifest: pd.DataFrame, seed: int, skill: float = 2, model: str = f"{1:064x}") -> pd.DataFrame:
+    """What the stage embed might say: clouds of features by class, no two images alike, a probe of some skill."""
+    random = np.random.default_rng(seed)
+    truth, n = pd.Index(CLASSES).get_indexer(manifest["label"]), len(manifest)
+    features = random.normal(size=(n, 6)) + 2 * np.eye(len(CLASSES), 6)[truth]
+    scores = random.normal(size=(n, len(CLASSES))) + skill * np.eye(len(CLASSES))[truth]
+    told = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    columns: dict[str, object] = {"image_id": manifest["image_id"], "picture": [f"{i:064x}" for i in range(n)]}
+    columns |= {
+        "hash": [f"{b:016x}" for b in random.integers(0, 2**64, n, dtype=np.uint64)],
+        "personal": "",
+        "model": model,
+    }
+    columns |= {"embedding": list(features.astype(np.float16))}
+    for prefix, splits in (("reference_", ("train", "test")), ("prob_", ("train",))):
+        inside = manifest["split"].isin(splits).to_numpy()[:, None]
+        columns |= {prefix + c: np.where(inside, told, np.nan)[:, k] for k, c in enumerate(CLASSES)}
+    return pd.DataFrame(columns)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 from typer.testing import CliRunner
 
 import flows.cli
@@ -144,3 +145,12 @@ def test_the_command_asks_for_n_until_there_is_a_split(checkout: Path) -> None:
     done = CliRunner().invoke(flows.cli.app, power)
     assert "accuracy on test (n = 100)" in done.stdout
     assert "mirror: mirror has no image in runs/pets/split/manifest.parquet" in done.stdout
+
+
+def test_a_share_that_is_not_to_exceed_its_bound_is_counted_from_the_other_side() -> None:
+    room, rare = Room("test", 512, 512), criterion(metric="near_duplicate_share", at_most=0.02)
+    chance = chance_to_pass(rare, room, PARAMS, 0.1)
+    assert chance is not None
+    hits = max(k for k in range(20) if wilson(k, 512, 0.95).high <= 0.02)
+    assert chance(512, 0.002) == pytest.approx(binom.cdf(hits, 512, 0.002))
+    assert chance_to_pass(criterion(metric="accuracy_gap", at_most=0.1), room, PARAMS, 0.1) is None

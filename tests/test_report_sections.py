@@ -8,7 +8,17 @@ from drawn_predictions import PARAMS, draw_manifest, draw_predictions, draw_tabl
 
 from tasks.evaluate import evaluate
 from tasks.findings import index_findings, read_findings
-from tasks.report_sections import Found, asking, attribution, groups, prediction_sets, robustness, weak_slices
+from tasks.report_sections import (
+    Found,
+    asking,
+    attribution,
+    groups,
+    leakage,
+    prediction_sets,
+    privacy,
+    robustness,
+    weak_slices,
+)
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +102,23 @@ def test_the_gallery_comes_with_what_was_said_of_each_image(found: Found, tmp_pa
     assert said["captions"] == [{"title": "wrong", "images": ["1 as 07 (90 %)", "2 as 3 (80 %)"]}]
     assert said["rows"][3]["figure"].startswith(f"{100 * found['border_reliance', 'test'].value:.1f}\u00a0% [")
     assert attribution({}, tmp_path) is None
+
+
+def test_privacy_repeats_both_attacks_and_the_files_with_personal_data(found: Found, report: Path) -> None:
+    said = privacy(found, report)
+    assert said is not None
+    area = found["membership_auc", "test"]
+    assert said["rows"][0]["auc"].startswith(f"{100 * area.value:.1f}\u00a0% [")
+    assert len(said["rows"]) == 2
+    assert said["files"] == []
+    assert privacy({}, report) is None
+
+
+def test_copies_and_doubtful_labels_are_told_by_split(found: Found, report: Path) -> None:
+    said = leakage(found, report)
+    assert said is not None
+    assert [row["split"] for row in said["copies"]] == ["test", "mirror"]
+    assert [row["split"] for row in said["label_error_share"]] == ["train", "test"]
+    assert {row["split"] for row in said["label_errors"]} <= {"train", "test"}
+    assert said["label_cue"][0]["split"] == "train/condition=*"
+    assert leakage({}, report) is None

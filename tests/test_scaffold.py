@@ -43,6 +43,12 @@ def test_group_slices_and_mirror_are_read_off_the_columns(checkout: Path) -> Non
     assert (written["name"], written["data"]) == ("pets", "pets")  # below the checkout: the same on every machine
 
 
+def test_annotators_are_no_slices(checkout: Path) -> None:
+    rows = [f"{i}.png,cat,{'cat' if i % 3 else 'dog'},{'new' if i % 2 else 'old'}" for i in range(20)]
+    about = project_for("pets", folder(checkout, "file_name,label,annotator_1,device", *rows))
+    assert about.slices == ["device"]
+
+
 def test_capture_days_make_a_mirror_when_there_is_no_device(checkout: Path) -> None:
     rows = [f"{i}.png,cat,2026-01-0{1 + i}" for i in range(5)]
     about = project_for("pets", folder(checkout, "file_name,label,captured_at", *rows))

@@ -120,3 +120,10 @@ def test_deal_gives_every_split_something_when_groups_are_few() -> None:
     rows = pd.DataFrame({"group": np.repeat([f"g{i}" for i in range(9)], 20), "label": ["a", "b"] * 90})
     dealt = deal(rows, np.array([0.34, 0.11, 0.11, 0.44]), seed=7)
     assert set(dealt.values()) == {"train", "validation", "calibration", "test"}
+
+
+def test_annotators_labels_are_kept_for_the_evaluation() -> None:
+    table = images()
+    manifest = make_manifest(table.assign(annotator_1=table["label"], annotator_2=None), project(), PARAMS)
+    assert (manifest["annotator_1"] == manifest["label"]).all()
+    assert (manifest["annotator_2"] == "").all()
