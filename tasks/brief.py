@@ -9,7 +9,7 @@ from markupsafe import Markup
 from tasks.dossier import Dossier
 from tasks.figures import traced
 from tasks.findings import Finding
-from tasks.metrics import REGISTRY
+from tasks.slices import JUDGED
 from tasks.verdict import FAIL, INCONCLUSIVE, PASS, Judgement
 
 MOST = 5  # lines of a list, so that all fits a page
@@ -19,18 +19,24 @@ DECISIONS = {
     FAIL: "The new model must not be used: it falls short of what was demanded beforehand.",
     INCONCLUSIVE: "The new model may not be used yet: the evidence is too thin to decide.",
 }
-DEMANDS = {  # what a metric asks for, to people who do not know its name
-    "accuracy_gain_over_champion": "as many right answers as the model in use gives",
-    "negative_flip_rate": "few answers that were right before and are wrong now",
-    "accuracy_gain_over_scratch": "more right answers than without a pretrained network",
-    "ece": "confidence that can be taken at its word",
-    "accuracy_gap": "answers that are as often right for one group as for another",
-    "accuracy_gap_change": "differences between groups that pretraining does not widen",
-    "saving_over_always_ask": "a saving over work by hand",
-    "saving_over_always_answer": "a saving by asking a person where the model is unsure",
-    "conformal_coverage": "short lists that hold the right answer",
+DEMANDS = {  # what the criteria of a section ask for, to people who do not know their names
+    "standard": "enough right answers",
+    "champion": "answers no worse than those of the model in use",
+    "calibration": "confidence that can be taken at its word",
+    "fairness": "answers as good for one group as for another",
+    "robustness": "right answers on poorer images",
+    "privacy": "that nothing personal can be learnt from it",
+    "latency": "answers quick enough",
+    "interpretability": "answers that rest on the right part of an image",
+    "leakage": "a fair trial, without copies and wrong labels",
+    "external": "right answers on images of others",
 }
-PLACES = {"mirror": "images from the place of use", "test": "images that the model had never seen"}
+PLACES = {
+    "mirror": "images from the place of use",
+    "test": "images that the model had never seen",
+    "train": "images that it learnt from",
+    "all": "all images",
+}
 
 
 def brief(dossier: Dossier) -> dict[str, Any]:
@@ -41,12 +47,12 @@ def brief(dossier: Dossier) -> dict[str, Any]:
         "use_case": plan.use_case,
         "outcome": dossier.verdict.overall,
         "decision": DECISIONS[dossier.verdict.overall],
-        "why": [_plainly(j) for j in _against(dossier) if j.severity == "block"][:MOST],
+        "why": against(dossier, "block"),
         "benefit": benefit(dossier),
         "tried": [f"{_count(dossier, name)} {said}{_sources(dossier, name)}" for name, said in _tried(dossier)],
         "right": per_hundred(dossier.get("accuracy", where)),
         "where": PLACES[where],
-        "weak": [_plainly(j) for j in _against(dossier) if j.severity == "warn"][:MOST],
+        "weak": against(dossier, "warn"),
         "excluded": dossier.passport["excluded_use"][:MOST],
         "owner": plan.owner,
         "review_by": day(plan.review_by),
@@ -102,28 +108,32 @@ def plain_place(place: str) -> str:
     return f"{said} with {' and '.join(named)}" if named else said
 
 
-def _plainly(judgement: Judgement) -> Markup | str:
-    """A demand that was missed or left open, without the field's words where the metric is a share of right answers."""
+def against(dossier: Dossier, severity: str) -> list[Markup]:
+    """Each demand that was missed or left open, once, in plain words; the last line counts those left out."""
+    lines: dict[Markup, None] = {}
+    for section, judgements, _ in dossier.by_section():
+        for judgement in judgements:
+            if judgement.outcome in (FAIL, INCONCLUSIVE) and judgement.severity == severity:
+                lines[_plainly(judgement, DEMANDS[section])] = None
+    more = len(lines) - MOST
+    rest = [Markup(f"And {more} more: the full report names them.")] if more > 0 else []
+    return [*lines][:MOST] + rest
+
+
+def _plainly(judgement: Judgement, demand: str) -> Markup:
+    """`Images from the place of use: 76 of 100 right`, or what was demanded where the metric is no such share."""
     place = plain_place(judgement.slice)
-    if judgement.value is None or judgement.low is None or judgement.high is None:
-        return f"{REGISTRY[judgement.metric].title}, {place}: nothing was measured."
-    if judgement.metric not in RIGHT:
-        said = DEMANDS.get(judgement.metric, REGISTRY[judgement.metric].title)
-        return f"{'Not met' if judgement.outcome == FAIL else 'Not shown yet'}: {said}, on {place}."
+    if judgement.metric not in RIGHT or judgement.low is None or judgement.high is None or judgement.value is None:
+        said = "Not met" if judgement.outcome == FAIL else "Not shown yet"
+        return Markup("{}: {} ({}).").format(said, demand, place)
     value, low, high = (f"{100 * x:.0f}" for x in (judgement.value, judgement.low, judgement.high))
-    said = Markup("{}: <span{}>{} of 100 right ({} to {})</span>").format(
-        _capital(place), traced(judgement), value, low, high
-    )
-    return said + f"; {100 * judgement.bound:.0f} are demanded."
-
-
-def _against(dossier: Dossier) -> list[Judgement]:
-    return [j for j in dossier.verdict.judgements if j.outcome in (FAIL, INCONCLUSIVE)]
+    said = Markup("<span{}>{} of 100 right ({} to {})</span>").format(traced(judgement), value, low, high)
+    return Markup("{}: {}; {:.0f} are demanded.").format(place[0].upper() + place[1:], said, 100 * judgement.bound)
 
 
 def _tried(dossier: Dossier) -> list[tuple[str, str]]:
     present: pd.Series = dossier.manifest["split"]
-    return [(name, said) for name, said in reversed(PLACES.items()) if (present == name).any()]
+    return [(name, PLACES[name]) for name in JUDGED if (present == name).any()]
 
 
 def _count(dossier: Dossier, split: str) -> str:
@@ -134,7 +144,3 @@ def _sources(dossier: Dossier, split: str) -> str:
     rows = dossier.manifest[dossier.manifest["split"] == split]
     named = sorted(set(rows["source"]) - {""})
     return f" ({', '.join(named)})" if named else ""
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
