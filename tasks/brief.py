@@ -100,12 +100,19 @@ def day(date: dt.date) -> str:
 
 
 def plain_place(place: str) -> str:
-    """`images from the place of use with condition noise`."""
+    """`images from the place of use, with condition noise`; a gap between groups is `by condition`."""
     split, _, rest = place.partition("/")
-    said = PLACES.get(split, split)
-    parts = [part.removeprefix("weak=") for part in rest.split(" & ") if part]
-    named = [f"{part.partition('=')[0]} {part.partition('=')[2]}".replace(" *", "") for part in parts]
-    return f"{said} with {' and '.join(named)}" if named else said
+    said, found = PLACES.get(split, split), rest.removeprefix("weak=")
+    if not found:
+        return said
+    columns, _, values = found.partition("=")
+    if values == "*":
+        return f"{said}, by {columns.replace(' & ', ' and ')}"
+    if found == rest and " & " in columns:  # two columns crossed: `stroke & slant=thin & left`
+        named = [" ".join(pair) for pair in zip(columns.split(" & "), values.split(" & "), strict=False)]
+    else:
+        named = [part.replace("=", " ", 1) for part in found.split(" & ")]
+    return f"{said}, with {' and '.join(named)}"
 
 
 def against(dossier: Dossier, severity: str) -> list[Markup]:

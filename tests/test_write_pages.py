@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from markupsafe import escape
 
-from tasks.brief import DEMANDS
+from tasks.brief import DEMANDS, benefit, plain_place
 from tasks.dossier import read_dossier
 from tasks.findings import Found, index_findings, read_findings
 from tasks.metrics import NUMBER, REGISTRY
-from tasks.plan import SECTIONS, load_plan
+from tasks.plan import SECTIONS, Nothing, load_plan
 from tasks.report_page import champion, headline
 from tasks.write_pages import write_pages
 from tests.drawn_release import PASSPORT, PLAN, write_release
@@ -148,6 +148,32 @@ def test_without_a_champion_the_report_says_why(given: dict[str, Any]) -> None:
     assert champion(alone, given["data"]) == {"why_not": "nobody is in use"}
     assert [row["title"].split(",")[0] for row in headline(alone)][2] == "gain over training from scratch"
     assert [row["title"] for row in headline(dossier)][2] == "gain over the model in use"
+
+
+def test_without_costs_the_brief_has_no_figure_in_money(given: dict[str, Any]) -> None:
+    folders = {name: given[name] for name in ("manifest", "predictions", "report", "comparison", "model", "backbone")}
+    dossier = read_dossier("pets", given["decided"], load_plan(PLAN), folders)
+    assert benefit(dossier) is not None
+    free = dossier.plan.model_copy(update={"costs": Nothing(none="nobody knows")})
+    assert benefit(replace(dossier, plan=free)) is None
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("mirror", "images from the place of use"),
+        ("test/label=3", "images that the model had never seen, with label 3"),
+        (
+            "mirror/weak=condition=noise & stroke=thin",
+            "images from the place of use, with condition noise and stroke thin",
+        ),
+        ("mirror/slant & stroke=left & thin", "images from the place of use, with slant left and stroke thin"),
+        ("test/stroke=*", "images that the model had never seen, by stroke"),
+        ("test/stroke & slant=*", "images that the model had never seen, by stroke and slant"),
+    ],
+)
+def test_places_are_said_in_plain_words(place: str, said: str) -> None:
+    assert plain_place(place) == said
 
 
 def test_the_brief_has_words_for_every_section_of_a_plan() -> None:
