@@ -57,6 +57,8 @@ def usage_is_an_error() -> Iterator[None]:
 app = typer.Typer(cls=Door, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 ProjectName = Annotated[str, typer.Option(help="A project: governance/projects/<name>.yaml.")]
 Dirty = Annotated[bool, typer.Option(help="Accept data that differ from data.dvc; the record says so.")]
+KeyFile = Annotated[Path, typer.Option(help="Your private key; `keel key new` makes one.")]
+Reason = Annotated[str, typer.Option(help="The reason, for whoever reads this later.")]
 Quick = Annotated[bool, typer.Option(help="Fewer labels, rates and epochs: params.yaml, certify.quick.")]
 
 
@@ -88,6 +90,10 @@ def release(
             raise typer.Exit(EXIT_CODES[outcome.verdict])
         typer.echo(f"decision {outcome.decision} of {project}; `keel show` prints it in full")
         typer.echo(f"champion: version {outcome.version}" if outcome.version else "nothing was promoted")
+        for sentence in outcome.waiting:
+            typer.echo(f"  {sentence}")
+        if outcome.waiting:
+            typer.echo(f"  then `keel release --project {project}` again promotes it; what is unchanged is kept")
         typer.echo(f"report: {outcome.report}")
         typer.echo(f"runs and models: {without_password(chosen.tracking_uri)} (`keel ui` says how to look at them)")
         raise typer.Exit(EXIT_CODES[outcome.verdict])
@@ -165,6 +171,85 @@ def plan_power(
 
         for line in power_lines(project, n, true or [], disagreement):
             typer.echo(line)
+
+
+@app.command()
+def approve(
+    key: KeyFile,
+    why: Reason,
+    decision: Annotated[str, typer.Argument(help="last, or a decision's number.")] = "last",
+    project: ProjectName = "digits",
+    just_print: Annotated[bool, typer.Option("--print", help="Print the signed line; enter nothing.")] = False,
+) -> None:
+    """Stand by a decision with a signature; once every role that its plan asks has, `keel release` promotes."""
+    key = key.absolute()
+    with checkout(project) as chosen:
+        from tasks.registry import Registry
+        from tasks.sign_off import approve as give_approval
+
+        for line in give_approval(Registry(project, chosen), decision, key, why, just_print):
+            typer.echo(line)
+
+
+@app.command()
+def waive(
+    criterion: Annotated[str, typer.Argument(help="A criterion of the project's plan.")],
+    until: Annotated[str, typer.Option(help="The last day on which it is waived: 2026-12-31.")],
+    why: Reason,
+    key: Annotated[Path | None, typer.Option(help="The private key of whoever waives it.")] = None,
+    project: ProjectName = "digits",
+) -> None:
+    """Let a criterion that is not met count as a warning until a day, by name and for a reason."""
+    key = key.absolute() if key else None
+    with checkout(project) as chosen:
+        from tasks.ledger import Ledger
+        from tasks.sign_off import waive as give_waiver
+
+        typer.echo(give_waiver(Ledger(chosen.ledger_url), project, criterion, until, why, key))
+
+
+risk_app = typer.Typer(no_args_is_help=True, help="The risk register: what stands open, and who accepted what.")
+app.add_typer(risk_app, name="risk")
+
+
+@risk_app.command("list")
+def risk_list(project: ProjectName = "digits") -> None:
+    """Each risk of the project as it stands with the last decision, and what it stops."""
+    with checkout(project) as chosen:
+        from tasks.ledger import Ledger
+        from tasks.sign_off import risk_lines
+
+        typer.echo("\n".join(risk_lines(Ledger(chosen.ledger_url), project)))
+
+
+@risk_app.command("accept")
+def risk_accept(
+    risk: Annotated[str, typer.Argument(metavar="ID", help="A risk of governance/risks.yaml.")],
+    key: KeyFile,
+    why: Reason,
+    project: ProjectName = "digits",
+) -> None:
+    """Accept a risk as it is worded, until its review, with a signature."""
+    key = key.absolute()
+    with checkout(project) as chosen:
+        from tasks.ledger import Ledger
+        from tasks.sign_off import accept_risk
+
+        typer.echo(accept_risk(Ledger(chosen.ledger_url), project, risk, key, why))
+
+
+key_app = typer.Typer(no_args_is_help=True, help="Keys to sign approvals, waivers and acceptances with.")
+app.add_typer(key_app, name="key")
+
+
+@key_app.command("new")
+def key_new(path: Annotated[Path, typer.Argument(help="The file for the private key; it must not exist yet.")]) -> None:
+    """Write a new private key that only you can read, and print what to add to governance/roles.yaml."""
+    path = path.absolute()
+    with checkout():
+        from tasks.sign_off import key_lines
+
+        typer.echo("\n".join(key_lines(path)))
 
 
 @app.command()

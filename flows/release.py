@@ -4,26 +4,32 @@ enter the plan -> check data -> split -> shortlist -> choose backbone -> audit a
 from-scratch baseline) -> open the test set -> predict -> stress -> attribute -> embed -> evaluate -> judge -> card ->
 compare with the champion -> report and brief -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are
 recorded and end there; a test set that is spent is not opened. Where negative flips alone speak against a candidate,
-one between it and the champion is judged after it.
+one between it and the champion is judged after it. A PASS that still needs somebody's approval, or that a high risk
+stands against, is registered and not promoted; run the same command again once that is mended: what is unchanged is
+kept, and the promotion is all that is left to do.
 """
 
 import dataclasses
 import datetime as dt
 import json
 import logging
+import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.approval import refuse_to_wait_alone, wait_for_approvals
+from tasks.approvals import found_in
 from tasks.attribute import attribute
 from tasks.audit_augmentation import audit_augmentation
 from tasks.backbones import admit, load_catalogue
 from tasks.check_data import check_data
 from tasks.choose_backbone import choose_backbone
+from tasks.clearance import obstacles
 from tasks.compare import compare
 from tasks.comparison import FLIPS
 from tasks.data_version import DataVersion, data_version
@@ -67,11 +73,14 @@ from tasks.promote import promote
 from tasks.record import record, record_outcome
 from tasks.register import identity, register
 from tasks.registry import Registry
+from tasks.risks import RISKS, load_risks, outcomes_of, standing_of
+from tasks.roles import ROLES, load_roles
 from tasks.settings import Settings, prepare_environment, without_password
 from tasks.shortlist import shortlist
 from tasks.split import split
 from tasks.stress import stress
 from tasks.verdict import FAIL, INCONCLUSIVE, Verdict, read_verdict
+from tasks.waivers import apply_waivers, waivers_in_force
 from tasks.write_card import write_card
 from tasks.write_pages import write_pages
 
@@ -102,7 +111,8 @@ logger = logging.getLogger("flows.release")
 class Released:
     """What a release came to; `version` is None when nothing was promoted, `report` when the model was not scored.
 
-    `decision` is the number of the ledger's entry, a decision or a refusal to open the test set.
+    `decision` is the number of the ledger's entry, a decision or a refusal to open the test set. `waiting` says what
+    keeps a PASS from being promoted.
     """
 
     project: str
@@ -112,12 +122,19 @@ class Released:
     decision: int
     version: str | None
     report: Path | None
+    waiting: list[str] = field(default_factory=list)
 
 
 @flow(name="release", validate_parameters=False)
-def release(project: str = "digits", allow_dirty: bool = False) -> Released:
-    """Judge a model on the project's data as it is now, and promote it when the plan says PASS."""
+def release(project: str = "digits", allow_dirty: bool = False, wait_for_approval: bool = False) -> Released:
+    """Judge a model on the project's data as it is now, and promote it when the plan says PASS.
+
+    With `wait_for_approval`, or KEEL_APPROVE_IN_UI=1, it pauses in Prefect's interface until the approvals are there.
+    """
     chosen = prepare_environment()
+    in_ui = wait_for_approval or os.environ.get("KEEL_APPROVE_IN_UI") == "1"
+    if in_ui:
+        refuse_to_wait_alone()
     for name in ("tasks", "flows"):
         logging.getLogger(name).setLevel(logging.INFO)  # or a worker's runs would show Prefect's own lines alone
     about = load_project(PROJECTS / f"{project}.yaml")
@@ -137,7 +154,7 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
         make_verdict(about, run)
         admit_chosen(run / "backbone")
         champion = fetch_champion(registry, run / "model", run / "champion")
-        released, verdict = settle(registry, about, run, champion, data)
+        released, verdict = settle(registry, about, run, champion, data, in_ui)
         if flips_alone(verdict) and can_interpolate(champion / "model", run / "model"):
             blended = make_blend(about, run, champion, verdict)
             refusal = open_test_set(registry, about, blended)
@@ -145,15 +162,24 @@ def release(project: str = "digits", allow_dirty: bool = False) -> Released:
                 logger.warning("%s", refusal.body["sentence"])
             else:
                 make_verdict(about, blended)
-                released, _ = settle(registry, about, blended, champion, data)
+                released, _ = settle(registry, about, blended, champion, data, in_ui, released.decision)
         lock_stages(about.name)
     return released
 
 
 def settle(
-    registry: Registry, about: Project, run: Path, champion: Path, data: DataVersion
+    registry: Registry,
+    about: Project,
+    run: Path,
+    champion: Path,
+    data: DataVersion,
+    in_ui: bool,
+    beside: int | None = None,
 ) -> tuple[Released, Verdict]:
-    """Compare, decide, record, and where the plan says PASS register and promote."""
+    """Compare, decide, record, and where the plan says PASS register, wait for who must agree, and promote.
+
+    `in_ui` waits in Prefect's interface; `beside` is the decision on another candidate of the same release.
+    """
     compare(
         data=about.data,
         manifest=run / "split",
@@ -165,25 +191,37 @@ def settle(
         not_applicable=about.not_applicable,
         out=run / "comparison",
     )
-    verdict = hold_to_order(registry, about, run)
-    pages = tell(about, run, verdict, data)
-    decision = record(registry, run, verdict, data, all_params(about), rules(about, run))
-    version = None
-    if verdict.overall == "PASS":
-        version = register(registry, run / "model", decision.body["run"], version_tags(decision))
-        promote(registry, version, about.data, run / "split", run / "predictions")
+    verdict, waived = hold_to_order(registry, about, run)
+    standing = take_stock(registry, about, verdict, waived, beside)
+    pages = tell(about, run, verdict, data, standing)
+    decision = record(registry, run, verdict, data, all_params(about), rules(about, run), standing)
+    version, waiting = None, []
+    if verdict.passed:
+        registered = register(registry, run / "model", decision.body["run"], version_tags(decision))
+        waiting = clear(registry, about, run, verdict, decision, registered)
+        if waiting and in_ui:
+            wait_for_approvals(registry.ledger, decision)
+            waiting = clear(registry, about, run, verdict, decision, registered)
+        if not waiting:
+            promote(registry, registered, about.data, run / "split", run / "predictions")
+            version = registered
     record_outcome(registry, decision, run)
     criteria = [judgement.sentence for judgement in verdict.judgements]
     report = pages / "report.html"
-    return Released(about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, report), verdict
+    released = Released(
+        about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, report, waiting
+    )
+    return released, verdict
 
 
-def tell(about: Project, run: Path, verdict: Verdict, data: DataVersion) -> Path:
+def tell(about: Project, run: Path, verdict: Verdict, data: DataVersion, standing: dict[str, Any]) -> Path:
     """The folder of the report and the brief on what is about to be recorded."""
     decided = {
         "verdict": dataclasses.asdict(verdict),
         "data": {**data.as_dict(), "sentence": data.sentence()},
         "params": all_params(about),
+        "standing": standing,
+        "risks": [risk.model_dump(mode="json") for risk in load_risks(about.name)],
     }
     folders = ("backbone", "audit", "model", "scratch", "predictions", "attributions", "report", "comparison")
     return write_pages(
@@ -344,8 +382,13 @@ def plan_review(about: Project) -> None:
 
 @task(cache_policy=NO_CACHE)
 def reach_registry(project: str, chosen: Settings) -> Registry:
-    """MLflow and the ledger, asked before anything is learnt that they could not take."""
+    """MLflow and the ledger, asked before anything is learnt that they could not take.
+
+    What a killed process left half moved is put back before anybody asks who is champion.
+    """
     registry = Registry(project, chosen)
+    with registry.alone():
+        pass
     registry.experiment_id()
     logger.info("MLflow at %s and the ledger answer", without_password(chosen.tracking_uri))
     return registry
@@ -372,18 +415,50 @@ def open_test_set(registry: Registry, about: Project, run: Path) -> Entry | None
 
 
 @task(cache_policy=NO_CACHE)
-def hold_to_order(registry: Registry, about: Project, run: Path) -> Verdict:
-    """The verdict on the figures, except that none passes by a plan that came after a look at the test set."""
+def hold_to_order(registry: Registry, about: Project, run: Path) -> tuple[Verdict, dict[str, int]]:
+    """The verdict on the figures with the waivers in force, by criterion the entry of each that was needed.
+
+    None passes by a plan that came after a look at the test set.
+    """
     verdict, plan = read_verdict(run / "verdict"), load_plan(about.plan)
     verdict = together(verdict, read_verdict(run / "comparison"), plan.scaffold)
     if verdict.digests["plan"] != sha256_file(about.plan):
         raise DigestMismatch(f"{about.plan} is not the plan that the verdict was made by; run the same command again")
+    entries, today = registry.ledger.sound(about.name), dt.datetime.now(dt.UTC).date()
+    waivers, refused = waivers_in_force(entries, plan, load_roles(), decided_by(), today)
+    for sentence in refused:
+        logger.warning("%s", sentence)
+    verdict, used = apply_waivers(verdict, waivers, plan.scaffold)
     why = why_late(registry.ledger, about.name, plan_on_record(registry, about), read_holdout(run / "split"))
     if why is None or not verdict.passed:
-        return verdict
+        return verdict, used
     held = dataclasses.replace(verdict, overall=INCONCLUSIVE, sentence=f"{INCONCLUSIVE}: {why}")
     logger.warning("%s", held.sentence)
-    return held
+    return held, used
+
+
+@task(cache_policy=NO_CACHE)
+def take_stock(
+    registry: Registry, about: Project, verdict: Verdict, waived: dict[str, int], beside: int | None
+) -> dict[str, Any]:
+    """How things stand beside the figures, for the record: waivers in use, and each risk of the project."""
+    entries, roles, today = registry.ledger.read(about.name), load_roles(), dt.datetime.now(dt.UTC).date()
+    outcomes = outcomes_of(verdict)
+    risks = [standing_of(risk, outcomes, entries, roles, today)[0] for risk in load_risks(about.name)]
+    return {"outcomes": outcomes, "waivers": waived, "risk_register": risks, "beside": beside}
+
+
+@task(cache_policy=NO_CACHE)
+def clear(registry: Registry, about: Project, run: Path, verdict: Verdict, decision: Entry, version: str) -> list[str]:
+    """What keeps the registered model from being promoted; one that is champion already moves nowhere."""
+    if registry.aliases()["champion"] == version:
+        return []
+    entries = registry.ledger.sound(about.name)
+    found, now = found_in(run, about.plan), dt.datetime.now(dt.UTC)
+    lines = obstacles(decision, outcomes_of(verdict), found, entries, load_roles(), load_risks(about.name), now)
+    for line in lines:
+        logger.warning("not promoted: %s", line)
+    return lines
 
 
 def plan_on_record(registry: Registry, about: Project) -> Plan:
@@ -426,4 +501,6 @@ def rules(about: Project, run: Path) -> dict[str, Path]:
         "catalogue": CATALOGUE,
         "passport": run / "backbone/passport.json",
         "audit": run / "audit/audit.json",
+        "roles": ROLES,
+        "risks": RISKS,
     }

@@ -3,7 +3,9 @@
 The ledger's chain of hashes comes first, for all else is compared with the ledger; where the chain does not hold,
 nothing else is looked at. Then come the changes left open, the decision records, the aliases, the registered versions
 (their tags, and all that MLflow serves as them), the MLflow runs on record, and every artifact of those runs.
-Nothing is repaired: a fault is named with its place and the way out, and a person decides.
+What people signed (approvals, waivers, accepted risks) is checked by governance/roles.yaml as it is now, and every
+promotion once more for the approvals that it needed. Nothing is repaired: a fault is named with its place and the way
+out, and a person decides.
 """
 
 import json
@@ -15,21 +17,26 @@ from tempfile import TemporaryDirectory
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from tasks.approvals import APPROVAL, approval_fault, asked_of, bound_by, missing_approvals
 from tasks.bundle import BUNDLE, Artifacts, recorded_digests
 from tasks.decision import FOLDER as RECORDS
 from tasks.decision import record_files, version_tags, what_was_done
 from tasks.digests import digest_of, identity, sha256_file
 from tasks.errors import EvidenceMissing, KeelError
-from tasks.history import aliases_after, newest_decision, registrations
+from tasks.history import aliases_after, finished, moment, newest_decision, registrations
 from tasks.ledger import Entry, Ledger
 from tasks.registry import INTENT, META, Registry, trouble
+from tasks.risks import ACCEPTANCE
+from tasks.roles import ROLES, Roles, load_roles, signer_fault
 from tasks.settings import without_password
+from tasks.waivers import WAIVER, waiver_fault
 
 WEIGHTS = "model.safetensors"  # as in tasks/scorer.py, which takes seconds to import
+FORGED = "find out who wrote it; governance/roles.yaml says whose signature counts"
 Line = tuple[str, bool, str]  # what was looked at, whether something is wrong, the sentence
 
 
-def audit(registry: Registry, records: Path = RECORDS) -> Iterator[Line]:
+def audit(registry: Registry, records: Path = RECORDS, roles: Path = ROLES) -> Iterator[Line]:
     """One line for each fault, and one for everything that is in order."""
     broken = [*_lines("ledger", lambda: ledger_faults(registry.ledger), "the chain of hashes holds")]
     yield from broken
@@ -41,6 +48,8 @@ def audit(registry: Registry, records: Path = RECORDS) -> Iterator[Line]:
     yield from _lines(
         "records", lambda: record_faults(registry.project, entries, records), f"{2 * decided} files as rendered"
     )
+    signed = sum(e.kind in (APPROVAL, WAIVER, ACCEPTANCE) for e in entries)
+    yield from _lines("signatures", lambda: sign_off_faults(entries, load_roles(roles)), f"{signed} entries, all sound")
     yield from _lines("aliases", lambda: alias_faults(registry), "where the ledger's finished changes left them")
     known = len(registrations(entries))
     yield from _lines("versions", lambda: version_faults(registry, entries), f"{known} as they were registered")
@@ -83,6 +92,44 @@ def record_faults(project: str, entries: list[Entry], records: Path = RECORDS) -
     for file in sorted(p for p in (records / project).rglob("*") if p.is_file()):
         if file not in expected:
             yield f"{file} is the record of no decision in the ledger; find out who wrote it, and remove it"
+
+
+def sign_off_faults(entries: list[Entry], roles: Roles) -> Iterator[str]:
+    """Approvals, waivers and acceptances whose signature or binding does not hold, and what was done without them."""
+    decisions = [e for e in entries if e.kind == "decision"]
+    for entry in entries:
+        if fault := sign_off_fault(entry, decisions, roles):
+            yield f"the {entry.kind} of entry {entry.number} by {entry.body.get('by')}: {fault}; {FORGED}"
+    for decision in decisions:
+        waived = {
+            (e.number, e.body.get("criterion")) for e in entries if e.kind == WAIVER and e.number < decision.number
+        }
+        for name, number in decision.body.get("waivers", {}).items():  # decisions of before there were any have none
+            if (number, name) not in waived:
+                yield f"decision {decision.number} waived {name} by entry {number}, which is no waiver of it; {FORGED}"
+    for intent, end in finished(entries):
+        decided = _decision_of(intent, decisions)
+        if intent.body["action"] != "promote" or decided is None or not asked_of(decided):
+            continue
+        before = [e for e in entries if e.number < intent.number]
+        for line in missing_approvals(decided, before, roles, bound_by(decided), moment(intent)):
+            yield f"the promotion of entry {end.number} was made without an approval that counts: {line}"
+
+
+def sign_off_fault(entry: Entry, decisions: list[Entry], roles: Roles) -> str | None:
+    """What is wrong with one entry that people sign, or None."""
+    if entry.kind == WAIVER:
+        return waiver_fault(entry, roles)
+    if entry.kind == ACCEPTANCE:
+        return signer_fault(entry, "accept_risk", roles)
+    if entry.kind != APPROVAL:
+        return None
+    decision = _decision_of(entry, decisions)
+    return "it is of no decision on record" if decision is None else approval_fault(entry, decision, roles)
+
+
+def _decision_of(entry: Entry, decisions: list[Entry]) -> Entry | None:
+    return next((decision for decision in decisions if decision.number == entry.body.get("decision")), None)
 
 
 def alias_faults(registry: Registry) -> Iterator[str]:

@@ -12,7 +12,8 @@ from tasks.findings import Finding
 from tasks.slices import JUDGED
 from tasks.verdict import FAIL, INCONCLUSIVE, PASS, Judgement
 
-MOST = 5  # lines of a list, so that all fits a page
+MOST = 4  # lines of a list, so that all fits a page
+LEVELS = ("high", "medium", "low")  # of a risk
 RIGHT = ("accuracy", "group_accuracy", "weak_slice_accuracy", "recall", "selective_accuracy", "worst_group_accuracy")
 DECISIONS = {
     PASS: "The new model may be used: it has shown all that was demanded of it beforehand.",
@@ -53,6 +54,8 @@ def brief(dossier: Dossier) -> dict[str, Any]:
         "right": per_hundred(dossier.get("accuracy", where)),
         "where": PLACES[where],
         "weak": against(dossier, "warn"),
+        "risks": [_risk(risk) for risk in sorted(dossier.risks, key=lambda risk: LEVELS.index(risk["level"]))][:MOST],
+        "approval": " and ".join(plan.approval.roles) if plan.approval else None,
         "excluded": dossier.passport["excluded_use"][:MOST],
         "owner": plan.owner,
         "review_by": day(plan.review_by),
@@ -136,6 +139,11 @@ def _plainly(judgement: Judgement, demand: str) -> Markup:
     value, low, high = (f"{100 * x:.0f}" for x in (judgement.value, judgement.low, judgement.high))
     said = Markup("<span{}>{} of 100 right ({} to {})</span>").format(traced(judgement), value, low, high)
     return Markup("{}: {}; {:.0f} are demanded.").format(place[0].upper() + place[1:], said, 100 * judgement.bound)
+
+
+def _risk(risk: dict[str, Any]) -> str:
+    """What could go wrong, and what is done against it."""
+    return f"{risk['what']} {risk['mitigation'] or 'Nothing is done against it yet.'}"
 
 
 def _tried(dossier: Dossier) -> list[tuple[str, str]]:

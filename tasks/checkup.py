@@ -16,6 +16,8 @@ from tasks.hub import endpoint, is_offline
 from tasks.params import AUTO, ChooseBackboneParams, load_section
 from tasks.project import load_project
 from tasks.registry import Registry
+from tasks.risks import RISKS, load_risks
+from tasks.roles import load_roles
 from tasks.settings import QUIET, Settings, without_password
 
 
@@ -26,6 +28,7 @@ def checkup(project: str, chosen: Settings) -> Iterator[Line]:
         "data": lambda: _data(project),
         "DVC remote": _remote,
         "backbones": lambda: _backbones(project),
+        "people and risks": lambda: _people_and_risks(project),
         "registry": lambda: _registry(project, chosen),
         "ledger": lambda: _ledger(project, chosen),
         "Prefect": _prefect,
@@ -81,6 +84,15 @@ def _backbones(project: str) -> str:
             unpinned.append(str(error))
     rest = f"; refused: {'; '.join(unpinned)}" if unpinned else ""
     return f"{at_hand}; {usable} of {len(catalogue.entries)} entries meet the policy{rest}"
+
+
+def _people_and_risks(project: str) -> str:
+    people, risks = load_roles().people, load_risks(project)
+    overdue = [risk.id for risk in risks if dt.date.today() > risk.review_by]
+    if overdue:
+        raise KeelError(f"the review of {', '.join(overdue)} is overdue; look at it and set review_by in {RISKS}")
+    who = ", ".join(sorted({person.name for person in people})) or "nobody: a single user"
+    return f"{who} can sign; {len(risks)} risks of {project} are entered"
 
 
 def _registry(project: str, chosen: Settings) -> str:

@@ -9,9 +9,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tasks.approvals import APPROVAL, asked_by, asked_of, describe_asked
 from tasks.ledger import Entry
 from tasks.plan import Plan
-from tasks.sentences import describe_demand, describe_place
+from tasks.roles import Roles
+from tasks.sentences import describe_terms
 from tasks.verdict import PASS, Verdict
 
 FOLDER = Path("governance/decisions")
@@ -34,6 +36,7 @@ def decision_body(
     passport: dict[str, Any],
     git: dict[str, str],
     selection: dict[str, Any],
+    roles: Roles,
 ) -> dict[str, Any]:
     """What goes into the ledger for one verdict; digests point at the evidence, sentences repeat it.
 
@@ -50,18 +53,14 @@ def decision_body(
         "model": {key: model[key] for key in ("architecture", "backbone", "rate", "temperature", "seed")},
         "backbone": backbone_choice(passport, selection),
         "risks": [*passport["risks"], *passport["limitations"]],
-        "approval": "none asked for: this project runs with a single user",
+        "approval": asked_by(plan, roles),
         "by": decided_by(),
     }
 
 
 def plan_in_words(plan: Plan) -> dict[str, Any]:
     """The plan as the ledger keeps it: what each criterion asks for, in a sentence."""
-    criteria = {
-        c.name: f"{describe_place(c.metric, c.slice)} must be {describe_demand(c)}, n at least {c.minimum_n}"
-        + (", a warning only" if c.severity == "warn" else "")
-        for c in plan.criteria
-    }
+    criteria = {criterion.name: describe_terms(criterion) for criterion in plan.criteria}
     return {"version": plan.version, "owner": plan.owner, "criteria": criteria}
 
 
@@ -81,32 +80,43 @@ def version_tags(decision: Entry) -> dict[str, str]:
 def what_was_done(decision: Entry, entries: list[Entry]) -> list[str]:
     """What followed from a decision, in sentences, from the finished changes among its project's `entries`."""
     ends = {e.body["intent"]: e for e in entries if e.kind == "done"}
-    done = [
-        _sentence(intent, ends[intent.number])
-        for intent in entries
-        if intent.number in ends and intent.body.get("decision") == decision.number
-    ]
+    intents = [e for e in entries if e.number in ends and e.body.get("decision") == decision.number]
+    done = [_sentence(intent, ends[intent.number], entries) for intent in intents]
     if done:
-        return done
+        live = any(i.body["action"] == "promote" or _confirms_champion(i) for i in intents)
+        waits = [] if live or not asked_of(decision) else [f"not promoted: approval is {describe_asked(decision)}"]
+        return done + waits
     if decision.body["verdict"] == PASS:
         return ["nothing yet: the release ended before the model was registered; run the same command again"]
     return ["nothing: only PASS registers and promotes"]
 
 
-def _sentence(intent: Entry, end: Entry) -> str:
+def _sentence(intent: Entry, end: Entry, entries: list[Entry]) -> str:
     champion = intent.body["before"]["champion"]
     where = f"(ledger entry {end.number})"
     match intent.body["action"]:
         case "register":
             return f"registered as version {end.body['version']} {where}"
         case "confirm":
-            already = ", champion already" if champion == intent.body["version"] else ""
+            already = ", champion already" if _confirms_champion(intent) else ""
             return f"tied to version {intent.body['version']}, which is the same model{already} {where}"
         case "promote":
             before = f"version {champion}" if champion else "none"
-            return f"version {intent.body['version']} made champion; previous: {before} {where}"
+            approved = "".join(f"; {sentence}" for sentence in _approved(intent, entries))
+            return f"version {intent.body['version']} made champion; previous: {before}{approved} {where}"
         case action:
             return f"{action} {where}"
+
+
+def _confirms_champion(intent: Entry) -> bool:
+    return intent.body["action"] == "confirm" and bool(intent.body["before"]["champion"] == intent.body["version"])
+
+
+def _approved(intent: Entry, entries: list[Entry]) -> list[str]:
+    """The approvals that a promotion could rest on: those of its decision that came before it."""
+    about = intent.body["decision"]
+    given = [e for e in entries if e.kind == APPROVAL and e.body["decision"] == about and e.number < intent.number]
+    return [f"approved by {e.body['by']} as {e.body['role']} (entry {e.number}): {e.body['why']}" for e in given]
 
 
 def backbone_choice(passport: dict[str, Any], selection: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +156,7 @@ def render_decision(entry: Entry, done: list[str]) -> str:
     lines = [
         f"# Decision {entry.number}: {body['verdict']} for {entry.project}",
         f"\n{body['sentence']}\n",
-        f"Recorded {entry.at} by {body['by']}. Approval: {body['approval']}.\n",
+        f"Recorded {entry.at} by {body['by']}. Approval: {describe_asked(entry)}.\n",
         "## What was done\n",
         *(f"* {sentence}" for sentence in done),
         "\n## Why\n",
@@ -161,6 +171,7 @@ def render_decision(entry: Entry, done: list[str]) -> str:
         "\n## The model\n",
         *(f"* {name}: {value}" for name, value in body["model"].items()),
         *_choice_lines(body),
+        *_register_lines(body),
         "\n## Known risks and limitations (from the backbone's passport)\n",
         *(f"* {risk}" for risk in body["risks"]),
         f"\nLedger entry {entry.number}: `{entry.hash}`, after `{entry.previous}`.",
@@ -172,3 +183,10 @@ def _choice_lines(body: dict[str, Any]) -> list[str]:
     """Why this backbone."""
     choice = body["backbone"]
     return ["\n## The backbone\n", choice["sentence"] + "\n", *(f"* {reason}" for reason in choice["reasons"])]
+
+
+def _register_lines(body: dict[str, Any]) -> list[str]:
+    """The project's risks as they stood; decisions of before there was a register have none."""
+    if "risk_register" not in body:
+        return []
+    return ["\n## The risk register\n", *(f"* {line}" for line in body["risk_register"] or ["no risk is entered"])]

@@ -32,6 +32,8 @@ class Dossier:
     champion_answers: pd.DataFrame | None
     data: dict[str, Any]
     params: dict[str, Any]
+    standing: dict[str, Any]
+    risks: list[dict[str, Any]]
 
     def get(self, metric: str, place: str) -> Finding | None:
         """The finding, where there is one and it is a number."""
@@ -57,7 +59,8 @@ def read_dossier(project: str, decided: dict[str, Any], plan: Plan, folders: dic
     """Read what `folders` hold: manifest, predictions, report, comparison, model and backbone.
 
     `decided` is what is decided, in terms that JSON can hold: `verdict` as it goes on record, `data` the version of the
-    data with its sentence, `params` every section in force.
+    data with its sentence, `params` every section in force, `standing` the waivers in use and how each risk stands, in
+    words, `risks` the project's entries in the register.
     """
     champion, verdict = folders["comparison"], decided["verdict"]
     table = pd.read_parquet(folders["manifest"] / "manifest.parquet")
@@ -77,6 +80,8 @@ def read_dossier(project: str, decided: dict[str, Any], plan: Plan, folders: dic
         champion_answers=pd.read_parquet(theirs) if theirs.is_file() else None,
         data=decided["data"],
         params=decided["params"],
+        standing=decided["standing"],
+        risks=decided["risks"],
     )
 
 

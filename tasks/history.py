@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.approvals import describe_approvals
 from tasks.errors import BadInput
 from tasks.ledger import Entry
 from tasks.registry import ALIASES, Aliases
@@ -110,7 +111,7 @@ def why(project: str, entries: list[Entry], when: str, now: dt.datetime) -> str:
             f"the first champion came {first.start.at} (entry {first.start.number})" if first else "there was none yet"
         )
         return f"{project} had no champion on {when} (UTC); {since}"
-    return "\n\n".join(_paragraph(project, d) for d in found)
+    return "\n\n".join(_paragraph(project, d, entries) for d in found)
 
 
 def changelog(project: str, entries: list[Entry]) -> str:
@@ -147,7 +148,7 @@ def _span(when: str) -> tuple[dt.datetime, dt.datetime]:
     return first, first + dt.timedelta(days=1, microseconds=-1) if is_day else first
 
 
-def _paragraph(project: str, deployed: Deployment) -> str:
+def _paragraph(project: str, deployed: Deployment, entries: list[Entry]) -> str:
     body, start, end = deployed.decision.body, deployed.start, deployed.end
     until = "is live now" if end is None else f"until {end.at} (entry {end.number})"
     if end is not None and end.body.get("moved", {}).get("champion", deployed.version) == deployed.version:
@@ -155,8 +156,10 @@ def _paragraph(project: str, deployed: Deployment) -> str:
     git = body["code"]
     lines = {
         "champion": f"version {deployed.version} of {project}, since {start.at} (entry {start.number}); {until}",
-        "decision": f"{deployed.decision.number} by {body['by']}, {deployed.decision.at}; approval: {body['approval']}",
+        "decision": f"{deployed.decision.number} by {body['by']}, {deployed.decision.at}",
+        "approval": describe_approvals(deployed.decision, entries),
         "verdict": body["sentence"],
+        **({"risks": "; ".join(body["risk_register"])} if body.get("risk_register") else {}),
         "data": body["data"]["sentence"],
         "plan": f"{body['evidence']['plan']} (version {body['plan']['version']}, owner {body['plan']['owner']})",
         "model": f"{body['evidence']['model']} ({body['model']['architecture']} from {body['backbone']['name']})",

@@ -19,6 +19,7 @@ def methods(dossier: Dossier, audit: dict[str, Any], curves: list[pd.DataFrame])
         ("Training", _training(dossier, curves)),
         ("Statistics", _statistics(dossier)),
         ("Plan", _plan(dossier.plan)),
+        ("Approval", _approval(dossier)),
     ]
 
 
@@ -83,3 +84,14 @@ def _plan(plan: Plan) -> list[str]:
         "It was entered in the ledger before the test set was opened; where it was not, the verdict says so.",
         spent,
     ]
+
+
+def _approval(dossier: Dossier) -> list[str]:
+    asked, waived = dossier.plan.approval, dossier.standing["waivers"]
+    said = (
+        "The plan asks for nobody's approval."
+        if asked is None
+        else f"A PASS is promoted once {' and '.join(asked.roles)} approved it; that counts for {asked.valid_days} days."
+    )
+    waivers = ", ".join(f"{name} (entry {number})" for name, number in waived.items())
+    return [said, f"Waived: {waivers}." if waived else "No waiver was needed."]

@@ -30,9 +30,11 @@ from tasks.errors import PlanInvalid
 from tasks.findings import SLICE
 from tasks.metrics import REGISTRY
 from tasks.slices import JUDGED
+from tasks.strict_yaml import StrictLoader
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Bound = Annotated[float, Field(allow_inf_nan=False)]
+Role = Literal["steward", "data science", "compliance"]  # who they are stands in governance/roles.yaml
 
 
 class Criterion(BaseModel):
@@ -135,6 +137,25 @@ class Costs(BaseModel):
         return self
 
 
+class Approval(BaseModel):
+    """Whose approval a PASS needs before it is promoted: one of each role, by another person than the author.
+
+    An approval counts for `valid_days` from when it was signed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    roles: list[Role] = Field(min_length=1)
+    valid_days: int = Field(ge=1)
+    reason: Text
+
+    @field_validator("roles")
+    @classmethod
+    def _each_once(cls, roles: list[Role]) -> list[Role]:
+        if len(set(roles)) < len(roles):
+            raise ValueError(f"a role is named twice in {', '.join(roles)}; one approval of each role is asked for")
+        return roles
+
+
 class Nothing(BaseModel):
     """What a section says that asks for nothing: why not."""
 
@@ -177,7 +198,8 @@ class Plan(BaseModel):
 
     `scaffold` marks the plan that a new project starts with: nobody has set its bounds yet, and every verdict says so.
     A section that asks for nothing says why: `{none: <the reason>}`. Without `costs` no threshold is chosen below which
-    a person is asked; without `reuse` openings of a test set are counted and not limited.
+    a person is asked; without `reuse` openings of a test set are counted and not limited; without `approval` a PASS is
+    promoted at once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -190,6 +212,7 @@ class Plan(BaseModel):
     reuse: Annotated[Annotated[Reuse, Tag("something")] | No, OR_NOTHING]
     stop: Annotated[Annotated[Stop, Tag("something")] | No, OR_NOTHING]
     costs: Annotated[Annotated[Costs, Tag("something")] | No, OR_NOTHING]
+    approval: Approval | None = None
     standard: Criteria  # how often the answers are right
     champion: Criteria  # how the candidate compares with the model in use
     calibration: Criteria  # whether the probabilities mean what they say, and what asking a person by them saves
@@ -249,8 +272,11 @@ class Plan(BaseModel):
 
     @property
     def digest(self) -> str:
-        """The sha256 of all that decides; reasons, owner, review date, `stop` can be mended without a new plan."""
-        prose = {"version", "use_case", "owner", "review_by", "scaffold", "stop"}
+        """The sha256 of all that decides; reasons, owner, review date, `stop` can be mended without a new plan.
+
+        So can `approval`: who must agree afterwards makes no bound easier to meet.
+        """
+        prose = {"version", "use_case", "owner", "review_by", "scaffold", "stop", "approval"}
         return sha256_text(canonical_json(_without_reasons(self.model_dump(mode="json", exclude=prose))))
 
     def is_overdue(self, today: dt.date) -> bool:
@@ -268,7 +294,7 @@ def _without_reasons(value: Any) -> Any:
 def load_plan(path: Path) -> Plan:
     """Read and check a plan; PlanInvalid names the file, the key and what is allowed."""
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
     except OSError as error:
         raise PlanInvalid(f"cannot read the plan {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -281,22 +307,9 @@ def load_plan(path: Path) -> Plan:
             f"{path}: {problems}. The keys are {', '.join(Plan.model_fields)}; a section that asks for nothing says "
             f"why, as none: <reason>; the keys of a criterion are {', '.join(Criterion.model_fields)}; of reuse, "
             f"{', '.join(Reuse.model_fields)}; of stop, {', '.join(Stop.model_fields)}; of costs, "
-            f"{', '.join(Costs.model_fields)}"
+            f"{', '.join(Costs.model_fields)}; of approval, {', '.join(Approval.model_fields)}"
         ) from error
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in loc if part not in TAGS)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML as pyyaml reads it, except that a key written twice is an error: pyyaml would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = sorted(str(key) for key, count in Counter(keys).items() if count > 1)
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key written twice: {', '.join(twice)}", node.start_mark
-            )
-        return super().construct_mapping(node, deep)

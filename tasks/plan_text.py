@@ -1,6 +1,7 @@
 """A plan in words: what is in force, and what one plan changes of another."""
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 
 from tasks.plan import SECTIONS, Criterion, Nothing, Plan
@@ -20,6 +21,7 @@ def describe_plan(plan: Plan, today: dt.date) -> list[str]:
         f"one test set: {_reuse(plan)}",
         f"a line of work: {_stop(plan)}",
         f"costs: {_costs(plan)}",
+        f"approval: {_approval(plan)}",
         f"digest: {plan.digest}",
     ]
     lines += ["a scaffold: nobody has set its bounds yet"] if plan.scaffold else []
@@ -40,7 +42,7 @@ def describe_changes(old: Plan, new: Plan) -> list[str]:
     lines += [line for name in before if name in after for line in _changed(before[name], after[name])]
     lines += [f"{key} is now {getattr(new, key)}" for key in PROSE if getattr(new, key) != getattr(old, key)]
     if old.digest == new.digest:
-        return [*lines, "nothing that decides has changed: this is the same plan"]
+        return [*lines, "nothing that a model is judged by has changed: this is the same plan"]
     return [*lines, "another plan: on test images that were opened before it is entered, nothing passes by it"]
 
 
@@ -53,6 +55,8 @@ def _whole(old: Plan, new: Plan) -> Iterator[str]:
         yield f"a line of work: {_stop(old)} -> {_stop(new)}: {NEITHER}"
     if _costs(new) != _costs(old):
         yield f"costs: {_costs(old)} -> {_costs(new)}: {NEITHER}"
+    if _approval(new) != _approval(old):
+        yield f"approval: {_approval(old)} -> {_approval(new)}: {_compare_approvals(old, new)}"
 
 
 def _changed(old: Criterion, new: Criterion) -> Iterator[str]:
@@ -91,6 +95,22 @@ def _costs(plan: Plan) -> str:
     if isinstance(plan.costs, Nothing):
         return "not stated"
     return f"{plan.costs.wrong:g} {plan.costs.unit} a wrong answer, {plan.costs.ask:g} {plan.costs.unit} a question"
+
+
+def _approval(plan: Plan) -> str:
+    if plan.approval is None:
+        return "nobody's"
+    return f"of {', '.join(plan.approval.roles)}, each for {plan.approval.valid_days} days"
+
+
+def _compare_approvals(old: Plan, new: Plan) -> str:
+    """Stricter: all that was asked for is, for no longer."""
+    (before, long), (after, longer) = (
+        (set(p.approval.roles), p.approval.valid_days) if p.approval else (set(), math.inf) for p in (old, new)
+    )
+    if before <= after and longer <= long:
+        return STRICTER
+    return LOOSER if after <= before and longer >= long else NEITHER
 
 
 def _compare(growth: float) -> str:

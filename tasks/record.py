@@ -21,9 +21,10 @@ from tasks.decision import decision_body, render_decision, what_was_done, write_
 from tasks.digests import sha256_file
 from tasks.errors import DigestMismatch
 from tasks.findings import Finding, index_findings, read_findings
-from tasks.ledger import Entry
+from tasks.ledger import Entry, Ledger
 from tasks.plan import load_plan
 from tasks.registry import INTENT, Registry, trouble
+from tasks.roles import load_roles
 from tasks.selection import read_selection
 from tasks.verdict import Verdict
 
@@ -37,18 +38,25 @@ logger = logging.getLogger("tasks.record")
 
 @task(cache_policy=NO_CACHE)
 def record(
-    registry: Registry, run: Path, verdict: Verdict, data: DataVersion, params: dict[str, Any], rules: dict[str, Path]
+    registry: Registry,
+    run: Path,
+    verdict: Verdict,
+    data: DataVersion,
+    params: dict[str, Any],
+    rules: dict[str, Path],
+    standing: dict[str, Any],
 ) -> Entry:
     """Record the verdict on `run` (runs/<project>); the same verdict on the same data twice running is one decision.
 
     `verdict` is the one under `run`, or what the ledger lets stand of it; both are part of the record. `rules` are the
-    files that say how to train and judge, by name; their digests join the evidence.
+    files that say how to train and judge, by name; their digests join the evidence. `standing` is how waivers and risks
+    stand, for the entry as it is.
     """
     file = sha256_file(run / "verdict/verdict.json")
     compared = sha256_file(run / "comparison/verdict.json")
     evidence = {"verdict": file, "comparison": compared, "sentence": verdict.sentence, "data": data.as_dict()}
     with registry.alone():
-        entry = _recorded(registry, evidence)
+        entry = recorded(registry.ledger, registry.project, evidence)
         if entry is None:
             refuse_another_plan(verdict, rules["plan"])
             with (
@@ -56,7 +64,7 @@ def record(
                 bundled(run, params, rules) as artifacts,
             ):
                 run_id = log_run(registry, run, verdict, data, params, artifacts, change.number)
-                body = _body(run, verdict, data, {**rules, "bundle": artifacts[BUNDLE]})
+                body = _body(run, verdict, data, {**rules, "bundle": artifacts[BUNDLE]}) | standing
                 entry = change.close("decision", {**body, "run": run_id, "recorded_for": evidence})
         else:
             logger.info("this verdict was recorded before, as decision %d", entry.number)
@@ -85,10 +93,14 @@ def refuse_another_plan(verdict: Verdict, plan: Path) -> None:
         raise DigestMismatch(f"{plan} was changed after the verdict was made; run the release again to judge by it")
 
 
-def _recorded(registry: Registry, evidence: dict[str, Any]) -> Entry | None:
-    """The project's last decision when it is this one; an older one was overtaken, and deciding so again is news."""
-    decisions = registry.ledger.read(registry.project, "decision")
-    return decisions[-1] if decisions and decisions[-1].body["recorded_for"] == evidence else None
+def recorded(ledger: Ledger, project: str, evidence: dict[str, Any]) -> Entry | None:
+    """The project's last decision, or the one on another candidate of the same release, when it is this one.
+
+    An older one was overtaken, and deciding so again is news.
+    """
+    decisions = ledger.read(project, "decision")
+    newest = [d for d in decisions if d is decisions[-1] or d.number == decisions[-1].body.get("beside")]
+    return next((d for d in newest if d.body["recorded_for"] == evidence), None)
 
 
 def _body(run: Path, verdict: Verdict, data: DataVersion, rules: dict[str, Path]) -> dict[str, Any]:
@@ -98,7 +110,9 @@ def _body(run: Path, verdict: Verdict, data: DataVersion, rules: dict[str, Path]
     about = {**data.as_dict(), "sentence": data.sentence(), "images": images}
     selection = read_selection(run / "shortlist")
     digests, plan = {name: sha256_file(file) for name, file in rules.items()}, load_plan(rules["plan"])
-    body = decision_body(verdict, digests, plan, about, model, passport, git_state(), selection)
+    body = decision_body(
+        verdict, digests, plan, about, model, passport, git_state(), selection, load_roles(rules["roles"])
+    )
     return {**body, "accuracy": _figure(read_findings(run / "report"), "accuracy", "test")}
 
 

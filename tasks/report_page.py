@@ -30,6 +30,7 @@ from tasks.strips import ends, scale_for, strip, strip_rows
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, Judgement
 
 FIRST = 4  # of a list on the first screen; the whole list stands further down
+LEVELS = ("high", "medium", "low")  # of a risk
 Line = tuple[str, str]  # as the first screen says it, and in full
 GAINS = (
     *("accuracy_gain_over_champion", "macro_f1_gain_over_champion", "negative_flip_rate"),
@@ -84,11 +85,10 @@ def headline(dossier: Dossier) -> list[dict[str, Any]]:
 
 
 def wrong(dossier: Dossier) -> list[Line]:
-    """What could go wrong: demands that were missed, risks and biases of the backbone."""
-    return [
-        *_said(dossier, FAIL),
-        *((line, line) for line in (*dossier.passport["risks"], *dossier.passport["biases"])),
-    ]
+    """What could go wrong: demands that were missed, the risk register, risks and biases of the backbone."""
+    register = [(f"{risk['what']} ({risk['level']} risk)", said) for risk, said in _register(dossier)]
+    backbone = [(line, line) for line in (*dossier.passport["risks"], *dossier.passport["biases"])]
+    return [*_said(dossier, FAIL), *register, *backbone]
 
 
 def unknown(dossier: Dossier) -> list[Line]:
@@ -133,6 +133,12 @@ def _said(dossier: Dossier, outcome: str) -> list[Line]:
     found = [j for j in dossier.verdict.judgements if j.outcome == outcome]
     said = [_capital(without(j.sentence, outcome)) for j in sorted(found, key=lambda j: j.severity != "block")]
     return [(sentence.partition("; ")[0], sentence) for sentence in said]
+
+
+def _register(dossier: Dossier) -> list[tuple[dict[str, Any], str]]:
+    """Each risk of the project with how it stands, the highest first."""
+    pairs = zip(dossier.risks, dossier.standing["risk_register"], strict=True)
+    return sorted(pairs, key=lambda pair: LEVELS.index(pair[0]["level"]))
 
 
 def without(sentence: str, word: str) -> str:

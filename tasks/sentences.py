@@ -34,6 +34,13 @@ def describe_demand(criterion: Criterion) -> str:
     return f"{criterion.direction.replace('_', ' ')} {scaled:{'+' if unit == DIFFERENCE else ''}g}{_suffix(unit)}"
 
 
+def describe_terms(criterion: Criterion) -> str:
+    """All that a criterion asks for: place, bound, images and whether it is a warning only."""
+    place = describe_place(criterion.metric, criterion.slice)
+    warns = ", a warning only" if criterion.severity == "warn" else ""
+    return f"{place} must be {describe_demand(criterion)}, n at least {criterion.minimum_n}{warns}"
+
+
 def describe_value(metric: str, value: float) -> str:
     """`88.4 %`, or `+3.0 points` for a difference."""
     unit = REGISTRY[metric].unit

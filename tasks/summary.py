@@ -1,10 +1,15 @@
 """What a person asks about a project: where it stands, and a decision or a version in full."""
 
+import datetime as dt
+
+from tasks.approvals import asked_of, bound_by, missing_approvals
 from tasks.decision import render_decision, what_was_done
 from tasks.errors import BadInput, KeelError
 from tasks.ledger import Entry
 from tasks.project import Project
 from tasks.registry import Registry
+from tasks.roles import load_roles
+from tasks.verdict import PASS
 
 UNKNOWN = "which no release of this project made: nothing was judged; `keel release` makes one that is"
 
@@ -22,7 +27,8 @@ def status_lines(registry: Registry, about: Project) -> list[str]:
     if not decisions:
         return [*lines, f"{'verdict':12}none yet; `keel release --project {about.name}` makes one"]
     last = decisions[-1]
-    return [*lines, f"{'verdict':12}{last.body['sentence']}", f"{'':12}decision {last.number}, {last.at}"]
+    lines += [f"{'verdict':12}{last.body['sentence']}", f"{'':12}decision {last.number}, {last.at}"]
+    return lines + [f"{'':12}{sentence}" for sentence in _missing(registry, last)]
 
 
 def in_full(registry: Registry, what: str) -> str:
@@ -75,6 +81,15 @@ def _about_version(registry: Registry, version: str | None) -> str:
 def _is_ours(tags: dict[str, str]) -> bool:
     """Whether a release made the version: MLflow lets anybody register one."""
     return {"verdict", "decision", "data_version"} <= tags.keys()
+
+
+def _missing(registry: Registry, decision: Entry) -> list[str]:
+    """The approvals that a decision still waits for."""
+    champion, entries = registry.aliases()["champion"], registry.ledger.read(registry.project)
+    live = champion is not None and registry.version_tags(champion).get("decision") == str(decision.number)
+    if decision.body["verdict"] != PASS or not asked_of(decision) or live:
+        return []
+    return missing_approvals(decision, entries, load_roles(), bound_by(decision), dt.datetime.now(dt.UTC))
 
 
 def _data(about: Project) -> str:

@@ -64,6 +64,8 @@ def write_release(root: Path) -> dict[str, Any]:
         "verdict": dataclasses.asdict(verdict),
         "data": {"digest": "d" * 32, "sentence": "data as drawn"},
         "params": KNOBS,
+        "standing": {"waivers": {"calibration": 9}, "risk_register": ["mixed-up (low): Cats <are> dogs. It is open"]},
+        "risks": [{"what": "Cats are taken for dogs.", "level": "low", "mitigation": None}],
     }
     folders = ("manifest", "backbone", "audit", "model", "scratch", "predictions", "attributions", "report")
     given = {name: root / name for name in (*folders, "comparison", "data")}

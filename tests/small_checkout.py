@@ -45,7 +45,9 @@ def write_checkout(root: Path) -> None:
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(HERE / name, root / name)
     (root / "governance/projects").mkdir(parents=True)
-    shutil.copy(HERE / "governance/plan.scaffold.yaml", root / "governance")
+    for name in ("plan.scaffold.yaml", "roles.yaml"):
+        shutil.copy(HERE / "governance" / name, root / "governance")
+    (root / "governance/risks.yaml").write_text("risks: []\n")
     write_backbone(root)
     write_images(root / "pets")
     write_project(root)

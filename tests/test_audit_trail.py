@@ -114,7 +114,16 @@ def in_ledger(*statements: str) -> None:
 def test_clean_state_has_no_fault_and_every_area_is_looked_at(untouched: Registry) -> None:
     lines = list(audit(untouched))
     assert [line for line in lines if line[1]] == []
-    assert [name for name, *_ in lines] == ["ledger", "changes", "records", "aliases", "versions", "runs", "artifacts"]
+    assert [name for name, *_ in lines] == [
+        "ledger",
+        "changes",
+        "records",
+        "signatures",
+        "aliases",
+        "versions",
+        "runs",
+        "artifacts",
+    ]
 
 
 def move_alias(registry: Registry) -> str:
@@ -385,7 +394,7 @@ def test_ledger_alone_says_what_was_live_and_why(untouched: Registry) -> None:
     assert aliases_after(entries) == untouched.aliases() == {"champion": "2", "challenger": None, "previous": "1"}
     code, out, _ = keel("why", first.start.at)
     body = next(entry for entry in entries if entry.kind == "decision").body
-    assert (code, len(out.splitlines())) == (0, 8)
+    assert (code, len(out.splitlines())) == (0, 9)
     assert f"champion    version 1 of pets, since {first.start.at}" in out
     assert f"until {second.start.at} (entry {second.start.number})" in out
     assert f"decision    {first.decision.number} by {body['by']}, " in out

@@ -192,3 +192,20 @@ def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
 def test_a_plan_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PlanInvalid, match="cannot read the plan"):
         load_plan(tmp_path / "plan.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"roles": ["boss"]}, r"approval\.roles\.0: Input should be 'steward', 'data science' or 'compliance'"),
+        ({"roles": []}, r"approval\.roles: List should have at least 1 item"),
+        ({"roles": ["steward", "steward"]}, "a role is named twice in steward, steward"),
+        ({"valid_days": 0}, r"approval\.valid_days: Input should be greater than or equal to 1"),
+        ({"by": "ada"}, r"approval\.by: Extra inputs.*of approval, roles, valid_days, reason"),
+    ],
+)
+def test_an_approval_that_could_be_misread_does_not_load(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    sound = {"roles": ["compliance"], "valid_days": 30, "reason": "two pairs of eyes"}
+    assert load(tmp_path, {"approval": sound}, CRITERION).approval is not None
+    with pytest.raises(PlanInvalid, match=message):
+        load(tmp_path, {"approval": {**sound, **change}}, CRITERION)

@@ -13,6 +13,7 @@ from tasks.plan_text import describe_changes, describe_plan
 from tests.plan_documents import plan_document
 
 BASE: dict[str, Any] = {"metric": "accuracy", "slice": "test", "at_least": 0.9, "minimum_n": 100, "severity": "block"}
+SAME = "nothing that a model is judged by has changed: this is the same plan"
 ANOTHER = "another plan: on test images that were opened before it is entered, nothing passes by it"
 
 
@@ -59,10 +60,33 @@ def test_a_change_says_which_way_it_goes(old: Plan, new: Plan, said: str) -> Non
     assert describe_changes(old, new) == [said, ANOTHER]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (None, (["compliance"], 30), "approval: nobody's -> of compliance, each for 30 days: stricter"),
+        ((["compliance"], 30), None, "approval: of compliance, each for 30 days -> nobody's: looser"),
+        (
+            (["compliance"], 30),
+            (["compliance", "steward"], 7),
+            "approval: of compliance, each for 30 days -> of compliance, steward, each for 7 days: stricter",
+        ),
+        (
+            (["compliance"], 30),
+            (["steward"], 30),
+            "approval: of compliance, each for 30 days -> of steward, each for 30 days: neither stricter nor looser",
+        ),
+    ],
+)
+def test_who_must_approve_is_said_and_makes_no_other_plan(old: Any, new: Any, said: str) -> None:
+    asked = [{"approval": {"roles": a[0], "valid_days": a[1], "reason": "r"}} if a else {} for a in (old, new)]
+    before, after = (plan(**head) for head in asked)
+    assert describe_changes(before, after) == [said, SAME]
+    assert before.digest == after.digest
+
+
 def test_what_is_mended_in_prose_is_said_and_is_the_same_plan() -> None:
     lines = describe_changes(plan(), plan({"reason": "said better"}, owner="me"))
-    same = "nothing that decides has changed: this is the same plan"
-    assert lines == ["a: its reason is worded anew", "owner is now me", same]
+    assert lines == ["a: its reason is worded anew", "owner is now me", SAME]
 
 
 def test_a_plan_says_when_its_review_is_overdue_and_that_it_is_a_scaffold() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.record import git_state
+from tasks.ledger import Ledger
+from tasks.record import git_state, recorded
 
 
 @pytest.fixture
@@ -45,3 +46,14 @@ def test_outside_git_the_record_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_state() == {"commit": "not a git checkout", "changed": "unknown"}
+
+
+def test_a_decision_is_known_again_while_no_other_release_decided_after_it(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    first = ledger.append("decision", "pets", {"recorded_for": {"verdict": "a"}, "beside": None})
+    second = ledger.append("decision", "pets", {"recorded_for": {"verdict": "b"}, "beside": first.number})
+    assert recorded(ledger, "pets", {"verdict": "a"}) == first  # two candidates of one release
+    assert recorded(ledger, "pets", {"verdict": "b"}) == second
+    ledger.append("decision", "pets", {"recorded_for": {"verdict": "c"}})
+    assert recorded(ledger, "pets", {"verdict": "a"}) is None
+    assert recorded(ledger, "cats", {"verdict": "c"}) is None

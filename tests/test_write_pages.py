@@ -10,11 +10,11 @@ import pytest
 from markupsafe import escape
 
 from tasks.brief import DEMANDS, benefit, plain_place
-from tasks.dossier import read_dossier
+from tasks.dossier import Dossier, read_dossier
 from tasks.findings import Found, index_findings, read_findings
 from tasks.metrics import NUMBER, REGISTRY
 from tasks.plan import SECTIONS, Nothing, load_plan
-from tasks.report_page import champion, headline
+from tasks.report_page import champion, headline, wrong
 from tasks.write_pages import write_pages
 from tests.drawn_release import PASSPORT, PLAN, write_release
 
@@ -75,6 +75,12 @@ def found(given: dict[str, Any]) -> Found:
     return index_findings([*read_findings(given["report"]), *read_findings(given["comparison"])])
 
 
+@pytest.fixture(scope="module")
+def dossier(given: dict[str, Any]) -> Dossier:
+    folders = {name: given[name] for name in ("manifest", "predictions", "report", "comparison", "model", "backbone")}
+    return read_dossier("pets", given["decided"], load_plan(PLAN), folders)
+
+
 @pytest.mark.parametrize("page", ["report.html", "brief.html"])
 def test_every_figure_is_the_finding_that_it_names(pages: Path, found: Found, page: str) -> None:
     shown = read_page(pages / page).shown
@@ -112,6 +118,14 @@ def test_each_demand_is_shown_against_its_bound(pages: Path, given: dict[str, An
     assert {j["metric"] for j in judged if j["low"] is not None} <= {e["data-metric"] for e in strips}
 
 
+def test_risks_waivers_and_approval_are_told(pages: Path, dossier: Dossier) -> None:
+    report, short = ((pages / name).read_text() for name in ("report.html", "brief.html"))
+    assert "mixed-up (low): Cats &lt;are&gt; dogs. It is open" in report
+    assert "nobody&#39;s approval. Waived: calibration (entry 9)." in report
+    assert "Cats are taken for dogs. Nothing is done against it yet." in short
+    assert ("Cats are taken for dogs. (low risk)", "mixed-up (low): Cats <are> dogs. It is open") in wrong(dossier)
+
+
 def test_negative_flips_come_with_their_images(pages: Path, found: Found) -> None:
     text = (pages / "report.html").read_text()
     lost = round(
@@ -141,18 +155,14 @@ def test_the_brief_says_costs_for_1000_images_who_answers_and_until_when(pages: 
         assert jargon not in re.sub(r"<style.*?</style>|<[^>]*>", "", text, flags=re.DOTALL)
 
 
-def test_without_a_champion_the_report_says_why(given: dict[str, Any]) -> None:
-    folders = {name: given[name] for name in ("manifest", "predictions", "report", "comparison", "model", "backbone")}
-    dossier = read_dossier("pets", given["decided"], load_plan(PLAN), folders)
+def test_without_a_champion_the_report_says_why(given: dict[str, Any], dossier: Dossier) -> None:
     alone = replace(dossier, champion={"version": None, "why_not": "nobody is in use"}, champion_answers=None)
     assert champion(alone, given["data"]) == {"why_not": "nobody is in use"}
     assert [row["title"].split(",")[0] for row in headline(alone)][2] == "gain over training from scratch"
     assert [row["title"] for row in headline(dossier)][2] == "gain over the model in use"
 
 
-def test_without_costs_the_brief_has_no_figure_in_money(given: dict[str, Any]) -> None:
-    folders = {name: given[name] for name in ("manifest", "predictions", "report", "comparison", "model", "backbone")}
-    dossier = read_dossier("pets", given["decided"], load_plan(PLAN), folders)
+def test_without_costs_the_brief_has_no_figure_in_money(dossier: Dossier) -> None:
     assert benefit(dossier) is not None
     free = dossier.plan.model_copy(update={"costs": Nothing(none="nobody knows")})
     assert benefit(replace(dossier, plan=free)) is None
