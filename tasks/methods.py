@@ -91,7 +91,7 @@ def _approval(dossier: Dossier) -> list[str]:
     said = (
         "The plan asks for nobody's approval."
         if asked is None
-        else f"A PASS is promoted once {' and '.join(asked.roles)} approved it; that counts for {asked.valid_days} days."
+        else f"A PASS is promoted once {' and '.join(asked.roles)} approve; that counts for {asked.valid_days} days."
     )
     waivers = ", ".join(f"{name} (entry {number})" for name, number in waived.items())
     return [said, f"Waived: {waivers}." if waived else "No waiver was needed."]

@@ -9,8 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tasks.figures import tell
 from tasks.findings import Found
 from tasks.metrics import REGISTRY
-from tasks.plan import Criterion, Plan
-from tasks.sentences import describe_demand, describe_place
+from tasks.plan import Plan
+from tasks.sentences import describe_terms
 from tasks.slices import EMPTY, JUDGED, SLICE
 from tasks.verdict import PASS, Verdict
 
@@ -32,7 +32,12 @@ def model_card(
 ) -> str:
     """The card of the project `name`; `table` is the manifest, `facts` model.json, `passport` the backbone's."""
     environment = Environment(loader=PackageLoader("tasks", "."), undefined=StrictUndefined, autoescape=False)
-    environment.filters |= {"cell": cell, "tell": tell, "terms": _terms, "title": lambda metric: REGISTRY[metric].title}
+    environment.filters |= {
+        "cell": cell,
+        "tell": tell,
+        "terms": describe_terms,
+        "title": lambda metric: REGISTRY[metric].title,
+    }
     whole = [f for (metric, place), f in found.items() if metric == "accuracy" and f.is_number]
     crossed = [
         f for (metric, place), f in found.items() if metric == "group_accuracy" and " & " in place and f.is_number
@@ -112,11 +117,6 @@ def cell(text: str) -> str:
     """Plain text for Markdown: one line, none of its signs at work."""
     line = " ".join(text.split())
     return "".join(f"\\{sign}" if sign in SPECIAL else sign for sign in line)
-
-
-def _terms(criterion: Criterion) -> str:
-    place = describe_place(criterion.metric, criterion.slice)
-    return f"{place} {describe_demand(criterion)}, from {criterion.minimum_n} images"
 
 
 def _values(column: pd.Series) -> list[str]:

@@ -26,6 +26,7 @@ from tasks.report_sections import (
     robustness,
     weak_slices,
 )
+from tasks.sentences import describe_place
 from tasks.strips import ends, scale_for, strip, strip_rows
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, Judgement
 
@@ -93,9 +94,9 @@ def wrong(dossier: Dossier) -> list[Line]:
 
 def unknown(dossier: Dossier) -> list[Line]:
     """What is still not known: demands left open, what the plan does not ask, limitations of the backbone."""
-    left = [*_said(dossier, INCONCLUSIVE), *_said(dossier, NOT_APPLICABLE)]
     silent = [f"{name.capitalize()} was not judged: {none}" for name, _, none in dossier.by_section() if none]
-    return [*left, *((line, line) for line in (*silent, *dossier.passport["limitations"]))]
+    said = [*_beside_the_point(dossier), *silent, *dossier.passport["limitations"]]
+    return [*_said(dossier, INCONCLUSIVE), *((line, line) for line in said)]
 
 
 def champion(dossier: Dossier, data: Path) -> dict[str, Any]:
@@ -133,6 +134,16 @@ def _said(dossier: Dossier, outcome: str) -> list[Line]:
     found = [j for j in dossier.verdict.judgements if j.outcome == outcome]
     said = [_capital(without(j.sentence, outcome)) for j in sorted(found, key=lambda j: j.severity != "block")]
     return [(sentence.partition("; ")[0], sentence) for sentence in said]
+
+
+def _beside_the_point(dossier: Dossier) -> list[str]:
+    """The demands that do not apply, a line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for judgement in (j for j in dossier.verdict.judgements if j.outcome == NOT_APPLICABLE):
+        place = describe_place(judgement.metric, judgement.slice)
+        why = without(judgement.sentence, f"{NOT_APPLICABLE} {place}")
+        reasons.setdefault(why, []).append(judgement.criterion)
+    return [f"{', '.join(names)}: {why}" for why, names in reasons.items()]
 
 
 def _register(dossier: Dossier) -> list[tuple[dict[str, Any], str]]:
