@@ -112,7 +112,7 @@ def champion(dossier: Dossier, data: Path) -> dict[str, Any]:
         "why_not": None,
         "version": dossier.champion["version"],
         "plot": strip_rows(
-            gains, dict.fromkeys([f.slice for f in gains], 0.0), "gain in accuracy; the red mark is none"
+            gains, dict.fromkeys([f.slice for f in gains], 0.0), "gain in accuracy; the red mark is no gain"
         ),
         "rows": rows,
         "flips": negative_flips(dossier.scored, dossier.champion_answers, data),
