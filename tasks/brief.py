@@ -13,7 +13,6 @@ from tasks.slices import JUDGED
 from tasks.verdict import FAIL, INCONCLUSIVE, PASS, Judgement
 
 MOST = 4  # lines of a list, so that all fits a page
-LEVELS = ("high", "medium", "low")  # of a risk
 RIGHT = ("accuracy", "group_accuracy", "weak_slice_accuracy", "recall", "selective_accuracy", "worst_group_accuracy")
 DECISIONS = {
     PASS: "The new model may be used: it has shown all that was demanded of it beforehand.",
@@ -54,7 +53,7 @@ def brief(dossier: Dossier) -> dict[str, Any]:
         "right": per_hundred(dossier.get("accuracy", where)),
         "where": PLACES[where],
         "weak": against(dossier, "warn"),
-        "risks": [_risk(risk) for risk in sorted(dossier.risks, key=lambda risk: LEVELS.index(risk["level"]))][:MOST],
+        "risks": [_risk(risk) for risk, _ in dossier.register][:MOST],
         "approval": " and ".join(plan.approval.roles) if plan.approval else None,
         "excluded": dossier.passport["excluded_use"][:MOST],
         "owner": plan.owner,

@@ -12,6 +12,8 @@ from tasks.findings import Finding, Found, index_findings, read_findings
 from tasks.plan import SECTIONS, Plan
 from tasks.verdict import Judgement, Verdict
 
+LEVELS = ("high", "medium", "low")  # of a risk
+
 
 @dataclass(frozen=True)
 class Dossier:
@@ -44,6 +46,12 @@ class Dossier:
     def where(self) -> str:
         """The split that stands for the place of use: the mirror, or test where the project has no mirror."""
         return "mirror" if ("accuracy", "mirror") in self.found else "test"
+
+    @property
+    def register(self) -> list[tuple[dict[str, Any], str]]:
+        """Each risk of the project and how it stands, the highest first."""
+        pairs = zip(self.risks, self.standing["risk_register"], strict=True)
+        return sorted(pairs, key=lambda pair: LEVELS.index(pair[0]["level"]))
 
     def by_section(self) -> list[tuple[str, list[Judgement], str | None]]:
         """Each section of the plan: its name, its judgements, or the reason why it asks for nothing."""

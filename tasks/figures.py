@@ -6,6 +6,7 @@ from markupsafe import Markup
 
 from tasks.findings import Finding
 from tasks.metrics import DIFFERENCE, NUMBER, REGISTRY
+from tasks.sentences import describe_place
 
 UNKNOWN = "not assessable"
 
@@ -33,12 +34,15 @@ def tell(finding: Finding | None) -> str:
 
 def traced(finding: Any) -> Markup:
     """The attributes of an element that shows a finding, or the same figures of a judgement: which one, and exactly."""
-    title = f"{REGISTRY[finding.metric].title} on {finding.slice}, n = {finding.n}"
-    if isinstance(finding, Finding):
-        title += f", {100 * finding.level:g} % interval: {finding.method}"
     return Markup(
         ' data-metric="{}" data-slice="{}" data-value="{!r}" data-low="{!r}" data-high="{!r}" data-n="{}" title="{}"'
-    ).format(finding.metric, finding.slice, finding.value, finding.low, finding.high, finding.n, title)
+    ).format(finding.metric, finding.slice, finding.value, finding.low, finding.high, finding.n, source(finding))
+
+
+def source(finding: Any) -> str:
+    """What the pointer shows over a figure."""
+    said = f"{describe_place(finding.metric, finding.slice)}, n = {finding.n}"
+    return f"{said}, {100 * finding.level:g} % interval: {finding.method}" if isinstance(finding, Finding) else said
 
 
 def number(value: float, metric: str) -> str:

@@ -31,7 +31,6 @@ from tasks.strips import ends, scale_for, strip, strip_rows
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, Judgement
 
 FIRST = 4  # of a list on the first screen; the whole list stands further down
-LEVELS = ("high", "medium", "low")  # of a risk
 Line = tuple[str, str]  # as the first screen says it, and in full
 GAINS = (
     *("accuracy_gain_over_champion", "macro_f1_gain_over_champion", "negative_flip_rate"),
@@ -87,7 +86,7 @@ def headline(dossier: Dossier) -> list[dict[str, Any]]:
 
 def wrong(dossier: Dossier) -> list[Line]:
     """What could go wrong: demands that were missed, the risk register, risks and biases of the backbone."""
-    register = [(f"{risk['what']} ({risk['level']} risk)", said) for risk, said in _register(dossier)]
+    register = [(f"{risk['what']} ({risk['level']} risk)", said) for risk, said in dossier.register]
     backbone = [(line, line) for line in (*dossier.passport["risks"], *dossier.passport["biases"])]
     return [*_said(dossier, FAIL), *register, *backbone]
 
@@ -114,6 +113,7 @@ def champion(dossier: Dossier, data: Path) -> dict[str, Any]:
         "plot": strip_rows(
             gains, dict.fromkeys([f.slice for f in gains], 0.0), "gain in accuracy; the red mark is no gain"
         ),
+        "metrics": GAINS,
         "rows": rows,
         "flips": negative_flips(dossier.scored, dossier.champion_answers, data),
     }
@@ -144,12 +144,6 @@ def _beside_the_point(dossier: Dossier) -> list[str]:
         why = without(judgement.sentence, f"{NOT_APPLICABLE} {place}")
         reasons.setdefault(why, []).append(judgement.criterion)
     return [f"{', '.join(names)}: {why}" for why, names in reasons.items()]
-
-
-def _register(dossier: Dossier) -> list[tuple[dict[str, Any], str]]:
-    """Each risk of the project with how it stands, the highest first."""
-    pairs = zip(dossier.risks, dossier.standing["risk_register"], strict=True)
-    return sorted(pairs, key=lambda pair: LEVELS.index(pair[0]["level"]))
 
 
 def without(sentence: str, word: str) -> str:

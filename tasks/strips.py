@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tasks.figures import number, traced, unit
+from tasks.figures import number, source, traced, unit
 from tasks.findings import Finding
 from tasks.metrics import REGISTRY
 from tasks.verdict import FAIL, PASS
@@ -46,10 +46,11 @@ def strip(shown: Any, scale: Scale, bound: float | None, outcome: str | None = N
         else Markup('<line x1="{0}" x2="{0}" y1="1" y2="19" stroke="{1}"/>').format(scale.place(bound), BOUND)
     )
     return Markup(
-        '<svg class="strip" role="img" height="20"{}><line class="axis" x1="0" x2="100%" y1="10" y2="10"/>'
+        '<svg class="strip" role="img" height="20"{}><title>{}</title>'
+        '<line class="axis" x1="0" x2="100%" y1="10" y2="10"/>'
         '<line x1="{}" x2="{}" y1="10" y2="10" stroke="{}" class="bar"/>'
         '<circle cx="{}" cy="10" r="4.5" fill="{}"/>{}</svg>'
-    ).format(traced(shown), low, high, colour, value, colour, tick)
+    ).format(traced(shown), source(shown), low, high, colour, value, colour, tick)
 
 
 def ends(metric: str, scale: Scale) -> tuple[str, str]:
