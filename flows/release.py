@@ -1,12 +1,13 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
-from-scratch baseline) -> open the test set -> predict -> stress -> attribute -> embed -> evaluate -> judge -> card ->
-compare with the champion -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end
-there; a test set that is spent is not opened. Where negative flips alone speak against a candidate, one between it and
-the champion is judged after it. A PASS that still needs somebody's approval, or that a high risk stands against, is
-registered and not promoted; run the same command again once that is mended: what is unchanged is kept, and the
-promotion is all that is left to do.
+from-scratch baseline) -> open the test set -> predict -> check parity -> stress -> attribute -> embed -> ask the
+must-pass cases and external sets -> evaluate -> judge -> card -> compare with the champion -> time -> report and brief
+-> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is
+spent is not opened. Where negative flips alone speak against a candidate, one between it and the champion is judged
+after it. A PASS that still needs somebody's approval, or that a high risk stands against, is registered and not
+promoted; run the same command again once that is mended: what is unchanged is kept, and the promotion is all that is
+left to do.
 """
 
 import dataclasses
@@ -28,6 +29,7 @@ from tasks.attribute import attribute
 from tasks.audit_augmentation import audit_augmentation
 from tasks.backbones import admit, load_catalogue
 from tasks.check_data import check_data
+from tasks.check_parity import check_parity
 from tasks.choose_backbone import choose_backbone
 from tasks.clearance import obstacles
 from tasks.compare import compare
@@ -42,12 +44,15 @@ from tasks.fetch_champion import fetch_champion
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
 from tasks.gate import together
+from tasks.hardware import fingerprint
 from tasks.holdout import enter_plan, open_holdout, read_holdout, why_late
 from tasks.interpolate import can_interpolate, interpolate
 from tasks.judge import judge
+from tasks.judge_latency import judge_latency
 from tasks.lease import hold
 from tasks.ledger import Entry, Ledger
 from tasks.lock_stages import lock_stages, stages_of
+from tasks.measure_latency import measure_latency
 from tasks.params import (
     AUTO,
     AttributeParams,
@@ -59,6 +64,7 @@ from tasks.params import (
     EvaluateParams,
     FinetuneParams,
     InterpolateParams,
+    MeasureLatencyParams,
     S,
     Section,
     ShortlistParams,
@@ -68,6 +74,8 @@ from tasks.params import (
 )
 from tasks.plan import Plan, load_plan
 from tasks.predict import predict
+from tasks.predict_cases import predict_cases
+from tasks.predict_external import predict_external
 from tasks.project import Project, load_project
 from tasks.promote import promote
 from tasks.record import record, record_outcome
@@ -82,6 +90,7 @@ from tasks.stress import stress
 from tasks.verdict import FAIL, INCONCLUSIVE, Verdict, read_verdict
 from tasks.waivers import apply_waivers, waivers_in_force
 from tasks.write_card import write_card
+from tasks.write_pages import write_pages
 
 PARAMS = Path("params.yaml")
 CATALOGUE = Path("governance/backbones.yaml")
@@ -99,6 +108,7 @@ SECTIONS: tuple[type[Section], ...] = (
     AttributeParams,
     EmbedParams,
     EvaluateParams,
+    MeasureLatencyParams,
     InterpolateParams,
     CertifyParams,
 )
@@ -108,7 +118,7 @@ logger = logging.getLogger("flows.release")
 
 @dataclass(frozen=True)
 class Released:
-    """What a release came to; `version` is None when nothing was promoted, `card` when the model was not scored.
+    """What a release came to; `version` is None when nothing was promoted, `report` when the model was not scored.
 
     `decision` is the number of the ledger's entry, a decision or a refusal to open the test set. `waiting` says what
     keeps a PASS from being promoted.
@@ -120,7 +130,7 @@ class Released:
     criteria: list[str]
     decision: int
     version: str | None
-    card: Path | None
+    report: Path | None
     waiting: list[str] = field(default_factory=list)
 
 
@@ -175,7 +185,7 @@ def settle(
     in_ui: bool,
     beside: int | None = None,
 ) -> tuple[Released, Verdict]:
-    """Compare, decide, record, and where the plan says PASS register, wait for who must agree, and promote.
+    """Compare, time, decide, record, and where the plan says PASS register, wait for who must agree, and promote.
 
     `in_ui` waits in Prefect's interface; `beside` is the decision on another candidate of the same release.
     """
@@ -185,13 +195,17 @@ def settle(
         predictions=run / "predictions",
         model=run / "model",
         champion=champion,
+        cases=about.cases,
+        answers=run / "cases",
         plan=about.plan,
         params=knobs(EvaluateParams, about),
         not_applicable=about.not_applicable,
         out=run / "comparison",
     )
+    time_model(about, run, champion)
     verdict, waived = hold_to_order(registry, about, run)
     standing = take_stock(registry, about, verdict, waived, beside)
+    pages = tell(about, run, verdict, data, standing)
     decision = record(registry, run, verdict, data, all_params(about), rules(about, run), standing)
     version, waiting = None, []
     if verdict.passed:
@@ -205,11 +219,54 @@ def settle(
             version = registered
     record_outcome(registry, decision, run)
     criteria = [judgement.sentence for judgement in verdict.judgements]
-    card = run / "card/card.html"
+    report = pages / "report.html"
     released = Released(
-        about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, card, waiting
+        about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, report, waiting
     )
     return released, verdict
+
+
+def time_model(about: Project, run: Path, champion: Path) -> None:
+    """How fast the candidate answers on this machine, judged by the plan's section `latency`."""
+    params = knobs(MeasureLatencyParams, about)
+    timings = measure_latency(
+        data=about.data,
+        manifest=run / "split",
+        model=run / "model",
+        hardware=fingerprint(params.threads),
+        params=params,
+        asked=bool(load_plan(about.plan).asked("latency")),
+        out=run / "timings",
+    )
+    judge_latency(
+        timings=timings,
+        champion=champion,
+        plan=about.plan,
+        params=knobs(EvaluateParams, about),
+        not_applicable=about.not_applicable,
+        out=run / "latency",
+    )
+
+
+def tell(about: Project, run: Path, verdict: Verdict, data: DataVersion, standing: dict[str, Any]) -> Path:
+    """The folder of the report and the brief on what is about to be recorded."""
+    decided = {
+        "verdict": dataclasses.asdict(verdict),
+        "data": {**data.as_dict(), "sentence": data.sentence()},
+        "params": all_params(about),
+        "standing": standing,
+        "risks": [risk.model_dump(mode="json") for risk in load_risks(about.name)],
+    }
+    folders = ("backbone", "audit", "model", "scratch", "predictions", "attributions", "report", "comparison")
+    return write_pages(
+        name=about.name,
+        decided=decided,
+        plan=about.plan,
+        data=about.data,
+        manifest=run / "split",
+        **{name: run / name for name in folders},
+        out=run / "pages",
+    )
 
 
 def make_blend(about: Project, run: Path, champion: Path, verdict: Verdict) -> Path:
@@ -260,6 +317,7 @@ def make_verdict(about: Project, run: Path) -> None:
     model, scratch = run / "model", run / "scratch"
     predictions = predict(data=data, manifest=manifest, model=model, out=run / "predictions")
     baseline = predict(data=data, manifest=manifest, model=scratch, out=run / "scratch_predictions")
+    check_parity(data=data, manifest=manifest, predictions=predictions, model=model, out=run / "parity")
     tested = {"data": data, "manifest": manifest, "model": model}
     stressed = stress(**tested, scratch=scratch, params=knobs(StressParams, about), out=run / "stress")
     attributions = attribute(**tested, params=knobs(AttributeParams, about), out=run / "attributions")
@@ -271,6 +329,15 @@ def make_verdict(about: Project, run: Path) -> None:
         params=knobs(EmbedParams, about),
         out=run / "embeddings",
     )
+    cases = predict_cases(cases=about.cases, manifest=manifest, model=model, out=run / "cases")
+    external = predict_external(
+        plan=about.plan,
+        manifest=manifest,
+        model=model,
+        scratch=scratch,
+        params=knobs(CheckDataParams, about),
+        out=run / "external",
+    )
     report = evaluate(
         predictions=predictions,
         scratch_predictions=baseline,
@@ -278,6 +345,8 @@ def make_verdict(about: Project, run: Path) -> None:
         stress=stressed,
         attributions=attributions,
         embeddings=embeddings,
+        cases=cases,
+        external=external,
         plan=about.plan,
         params=knobs(EvaluateParams, about),
         out=run / "report",
@@ -287,12 +356,9 @@ def make_verdict(about: Project, run: Path) -> None:
         verdict=verdict,
         report=report,
         manifest=manifest,
-        data=data,
-        predictions=predictions,
         model=model,
-        scratch=scratch,
         backbone=run / "backbone",
-        attributions=attributions,
+        plan=about.plan,
         out=run / "card",
     )
 
@@ -401,7 +467,8 @@ def hold_to_order(registry: Registry, about: Project, run: Path) -> tuple[Verdic
     None passes by a plan that came after a look at the test set.
     """
     verdict, plan = read_verdict(run / "verdict"), load_plan(about.plan)
-    verdict = together(verdict, read_verdict(run / "comparison"), plan.scaffold)
+    for name in ("comparison", "latency"):
+        verdict = together(verdict, read_verdict(run / name), plan.scaffold)
     if verdict.digests["plan"] != sha256_file(about.plan):
         raise DigestMismatch(f"{about.plan} is not the plan that the verdict was made by; run the same command again")
     entries, today = registry.ledger.sound(about.name), dt.datetime.now(dt.UTC).date()

@@ -9,7 +9,8 @@ import inspect
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from tasks.errors import BadInput, KeelError
 from tasks.params import Section, load_section
@@ -37,7 +38,8 @@ def _convert(annotation: Any, text: str) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         file, _, section = text.partition(":")
         return load_section(annotation, Path(file), section=section or None)
-    return annotation(text)
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType] or [annotation]  # `Path | None` is a Path
+    return kinds[0](text)
 
 
 if __name__ == "__main__":

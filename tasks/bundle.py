@@ -29,14 +29,22 @@ EVIDENCE = "evidence"  # the folder of artifacts
 BUNDLE = f"{EVIDENCE}/bundle.json"
 STAGES = (
     *("check_data/contract.json", "split", "shortlist", "backbone", "audit"),
-    *("predictions", "scratch_predictions", "stress", "attributions", "embeddings", "report"),
-    *("verdict", "comparison"),
+    *("predictions", "scratch_predictions", "parity", "stress", "attributions", "embeddings"),
+    *("cases", "external", "report", "verdict", "comparison", "latency"),
 )
-PAGES = {"card": "card/card.html", "selection": "shortlist/selection.html", "audit": "audit/audit.html"}
+PAGES = {
+    "report": "pages/report.html",
+    "brief": "pages/brief.html",
+    "card": "card/card.html",
+    "card-for-the-hub": "card/README.md",
+    "selection": "shortlist/selection.html",
+    "audit": "audit/audit.html",
+}
 JUDGING = (
     "report",
     "gate",
     "comparison",
+    "latency",
 )  # from predictions to findings, from those to a verdict
 # What a replay needs: the artifact, and the key of its digest in the ledger's entry.
 NEEDED = {
@@ -46,16 +54,23 @@ NEEDED = {
     "stress": f"{EVIDENCE}/stress/stress.parquet",
     "attributions": f"{EVIDENCE}/attributions/attributions.parquet",
     "embeddings": f"{EVIDENCE}/embeddings/embeddings.parquet",
+    "cases": f"{EVIDENCE}/cases/cases.parquet",
+    "external": f"{EVIDENCE}/external/external.parquet",
     "plan": f"{EVIDENCE}/rules/plan.yaml",
     "bundle": BUNDLE,
     "report": f"{EVIDENCE}/report/report.json",
     "verdict": f"{EVIDENCE}/verdict/verdict.json",
     "champion": f"{EVIDENCE}/comparison/champion.json",
     "champion_predictions": f"{EVIDENCE}/comparison/predictions.parquet",
+    "champion_cases": f"{EVIDENCE}/comparison/cases.parquet",
     "comparison": f"{EVIDENCE}/comparison/report.json",
     "comparison_verdict": f"{EVIDENCE}/comparison/verdict.json",
+    "timings": f"{EVIDENCE}/latency/timings.json",
+    "champion_timings": f"{EVIDENCE}/latency/champion.json",
+    "latency": f"{EVIDENCE}/latency/report.json",
+    "latency_verdict": f"{EVIDENCE}/latency/verdict.json",
 }
-OPTIONAL = {"champion_predictions"}  # where there was nobody to compare with
+OPTIONAL = {"champion_predictions", "champion_cases"}  # where there was nobody to compare with
 
 
 @contextmanager
@@ -95,7 +110,8 @@ def judging_code() -> dict[str, str]:
 def recorded_digests(decision: Entry) -> dict[str, str]:
     """Artifact -> the sha256 that the ledger's entry has for it, for those that a replay needs."""
     judged = decision.body["recorded_for"]
-    known = {**decision.body["evidence"], "verdict": judged["verdict"], "comparison_verdict": judged["comparison"]}
+    verdicts = {"verdict": "verdict", "comparison_verdict": "comparison", "latency_verdict": "latency"}
+    known = {**decision.body["evidence"], **{key: judged[name] for key, name in verdicts.items()}}
     return {artifact: known[key] for key, artifact in NEEDED.items() if key in known or key not in OPTIONAL}
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasks.cases import ANSWERS, read_cases
 from tasks.comparison import CHAMPION, PREDICTIONS, write_comparison
 from tasks.fetch_champion import VERSION
 from tasks.params import EvaluateParams
 from tasks.predict import TABLE, score
+from tasks.predict_cases import answer_cases
 from tasks.scorer import FACTS
 from tasks.slices import JUDGED
 from tasks.stage import stage
@@ -28,12 +30,15 @@ def compare(
     predictions: Path,
     model: Path,
     champion: Path,
+    cases: Path | None,
+    answers: Path,
     plan: Path,
     params: EvaluateParams,
     not_applicable: dict[str, str],
     out: Path,
 ) -> None:
-    """Write champion.json, the champion's predictions, report.json and verdict.json.
+    """Write champion.json, the champion's predictions, their answers to the must-pass cases, report.json and
+    verdict.json. `answers` are the candidate's to the cases.
 
     Without another model in use, or with one that knows other classes, the criteria do not apply, and say why.
     """
@@ -43,8 +48,9 @@ def compare(
         table = pd.read_parquet(manifest / "manifest.parquet")
         judged = table[table["split"].isin(JUDGED)].reset_index(drop=True)
         score(data, judged, champion / "model").to_parquet(out / PREDICTIONS, index=False)
+        answer_cases(cases, read_cases(cases), champion / "model").to_parquet(out / ANSWERS, index=False)
     (out / CHAMPION).write_text(json.dumps(about | {"why_not": reason}, indent=1) + "\n", encoding="utf-8")
-    verdict = write_comparison(predictions / TABLE, out, manifest, plan, params, not_applicable, out)
+    verdict = write_comparison(predictions / TABLE, answers / ANSWERS, out, manifest, plan, params, not_applicable, out)
     for judgement in verdict.judgements:
         logger.info("%s", judgement.sentence, extra={"detail": True})
     logger.info("%s", f"not compared: {reason}" if reason else f"compared with version {about['version']}")

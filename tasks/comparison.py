@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tasks import metrics
+from tasks.cases import ANSWERS, case_findings, passed
 from tasks.digests import sha256_file
 from tasks.estimates import estimate_change, estimate_gain, estimate_rate, gain_interval, make_finding
 from tasks.findings import REPORT, Finding, write_findings
@@ -29,10 +30,10 @@ from tasks.verdict import PASS, VERDICT, Verdict, write_verdict
 
 CHAMPION = "champion.json"  # who was compared with: version, model and, where nobody was, why not
 PREDICTIONS = "predictions.parquet"  # the champion's
-FLIPS = "negative_flip_rate"
+FLIPS, KEPT = "negative_flip_rate", "case_kept"
 METRICS = (
     *("accuracy_gain_over_champion", "macro_f1_gain_over_champion", "brier_gain_over_champion"),
-    *("nll_gain_over_champion", FLIPS),
+    *("nll_gain_over_champion", FLIPS, KEPT),
 )
 
 
@@ -63,8 +64,14 @@ def compare(ours: pd.DataFrame, theirs: pd.DataFrame, params: EvaluateParams) ->
                 yield from _shares(f"{split}/label={label}", gained[at], lost[at], rows, params)
 
 
+def compare_cases(ours: pd.DataFrame, theirs: pd.DataFrame, level: float) -> Iterator[Finding]:
+    """On `cases/case=<name>`, 0 where the champion passes the must-pass case and the candidate does not, else 1."""
+    yield from case_findings(KEPT, ours, ~(passed(theirs) & ~passed(ours)), level)
+
+
 def write_comparison(
     predictions: Path,
+    cases: Path,
     champion: Path,
     manifest: Path,
     plan: Path,
@@ -74,7 +81,8 @@ def write_comparison(
 ) -> Verdict:
     """Write report and verdict on the plan's section `champion` into `out`.
 
-    `champion` is the folder that holds champion.json and, where there is somebody to compare with, their predictions.
+    `cases` are the candidate's answers to the must-pass cases. `champion` is the folder that holds champion.json and,
+    where there is somebody to compare with, their predictions and their answers.
     """
     about = json.loads((champion / CHAMPION).read_text(encoding="utf-8"))
     judged_by, findings, reasons = load_plan(plan), [], dict(not_applicable)
@@ -84,7 +92,8 @@ def write_comparison(
         images = read_table(manifest)
         tables = [join_predictions(read_table(file), images) for file in (predictions, champion / PREDICTIONS)]
         findings = list(compare(tables[0], tables[1], params))
-        digests["champion_predictions"] = sha256_file(champion / PREDICTIONS)
+        findings += compare_cases(read_table(cases), read_table(champion / ANSWERS), params.level)
+        digests |= {f"champion_{file.split('.')[0]}": sha256_file(champion / file) for file in (PREDICTIONS, ANSWERS)}
     else:
         reasons = {c.name: about["why_not"] for c in asked} | reasons
     write_findings(findings, out / REPORT)

@@ -11,6 +11,7 @@ KeelError
 |- HoldoutSpent        the test set was opened as often as the plan allows
 |- EvidenceMissing     a decision needs a file or a figure that is not there
 |- DigestMismatch      a file is not the one that was recorded
+|- AnswersDiffer       the model as it would be logged answers otherwise than it was judged
 `- RegistryTrouble     MLflow or the ledger is out of reach, or in a state that must not be built upon
    `- Busy             another process, here or on another machine, is at work on the same project
 """
@@ -58,6 +59,10 @@ class EvidenceMissing(KeelError):
 
 class DigestMismatch(KeelError):
     """A file is not the one that was recorded."""
+
+
+class AnswersDiffer(KeelError):
+    """The model as it would be logged answers otherwise than it was judged."""
 
 
 class RegistryTrouble(KeelError):

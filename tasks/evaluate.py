@@ -15,6 +15,8 @@ def evaluate(
     stress: Path,
     attributions: Path,
     embeddings: Path,
+    cases: Path,
+    external: Path,
     plan: Path,
     params: EvaluateParams,
     out: Path,
@@ -27,5 +29,7 @@ def evaluate(
         "stress": stress,
         "attributions": attributions,
         "embeddings": embeddings,
+        "cases": cases,
+        "external": external,
     }
     write_report(tables, plan, params, out)

@@ -21,7 +21,9 @@ class Evidence:
 
     `baseline` holds the predictions of the network trained from scratch; `costs` are the plan's; `stress` are both
     models' answers to harder images (tasks/stress.py), `attributions` what the candidate's answers rest on
-    (tasks/attribute.py), `embeddings` what the pretrained backbone sees in every image (tasks/embed.py).
+    (tasks/attribute.py), `embeddings` what the pretrained backbone sees in every image (tasks/embed.py),
+    `cases` the answers to the must-pass cases (tasks/cases.py), `external` those to the external sets
+    (tasks/external.py).
     """
 
     predictions: pd.DataFrame
@@ -32,6 +34,8 @@ class Evidence:
     stress: pd.DataFrame | None = None
     attributions: pd.DataFrame | None = None
     embeddings: pd.DataFrame | None = None
+    cases: pd.DataFrame | None = None
+    external: pd.DataFrame | None = None
 
     @cached_property
     def judged(self) -> pd.DataFrame:
@@ -66,4 +70,6 @@ def read_evidence(files: Mapping[str, Path], params: EvaluateParams, costs: Cost
         tables["stress"],
         tables["attributions"],
         tables["embeddings"],
+        tables["cases"],
+        tables["external"],
     )

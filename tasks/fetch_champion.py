@@ -4,12 +4,15 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.bundle import fetch_recorded
 from tasks.digests import identity
 from tasks.errors import DigestMismatch
+from tasks.findings import TIMINGS
 from tasks.registry import Registry
 from tasks.scorer import WEIGHTS
 
@@ -19,7 +22,8 @@ logger = logging.getLogger("tasks.fetch_champion")
 
 @task(cache_policy=NO_CACHE)
 def fetch_champion(registry: Registry, candidate: Path, out: Path) -> Path:
-    """Write version.json (version and digest; null where nobody but the candidate is champion) and the folder `model`.
+    """Write version.json (version and digest; null where nobody but the candidate is champion) and the folder `model`,
+    and timings.json where the champion's last decision has one.
 
     DigestMismatch when what MLflow serves is not what was registered.
     """
@@ -40,5 +44,18 @@ def fetch_champion(registry: Registry, candidate: Path, out: Path) -> Path:
                 )
             shutil.copytree(folder, out / "model")
         logger.info("fetched the champion, version %s of %s", version, registry.project)
+    if version is not None:
+        fetch_timings(registry, version, out)
     (out / VERSION).write_text(json.dumps({"version": version, "model_digest": digest}) + "\n", encoding="utf-8")
     return out
+
+
+def fetch_timings(registry: Registry, version: str, out: Path) -> None:
+    """The timings on which the newest decision on the version rests."""
+    number = int(registry.version_tags(version)["decision"])
+    decision = next((e for e in registry.ledger.read(registry.project, "decision") if e.number == number), None)
+    if decision is None or "timings" not in decision.body["evidence"]:
+        return
+    with TemporaryDirectory() as folder:
+        files = fetch_recorded(registry, decision, ("timings",), Path(folder))
+        shutil.copyfile(files["timings"], out / TIMINGS)

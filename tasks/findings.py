@@ -1,7 +1,8 @@
 """Findings: one measured figure with its interval, its n and its slice; report.json is a list of them.
 
 A slice is `<split>` or `<split>/<column>=<value>`, the split being test or mirror: `test`, `mirror/condition=faded`.
-What is said of the data itself can also be of train, or of all images.
+What is said of the data itself can also be of train, or of all images; `cases/case=<name>` is one must-pass case,
+`external/<name>` an external set.
 JSON has no NaN: a figure that could not be computed is stored as null and read back as NaN, which no gate passes.
 """
 
@@ -15,9 +16,10 @@ from typing import Any
 from tasks.errors import EvidenceMissing
 
 REPORT, EVIDENCE = "report.json", "evidence.json"
+TIMINGS = "timings.json"  # how long a model took to answer (tasks/measure_latency.py)
 # What is measured, by its argument to the stage evaluate.
-TABLES = ("predictions", "scratch_predictions", "manifest", "stress", "attributions", "embeddings")
-SLICE = r"^(train|test|mirror|all)(/[^/=]+=.+)?$"
+TABLES = ("predictions", "scratch_predictions", "manifest", "stress", "attributions", "embeddings", "cases", "external")
+SLICE = r"^(train|test|mirror|all|cases|external/[a-z0-9-]+)(/[^/=]+=.+)?$"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Finding:
         return all(math.isfinite(x) for x in (self.value, self.low, self.high))
 
 
+Found = dict[tuple[str, str], Finding]  # by metric and slice
 FLOATS = ("value", "low", "high")
 TYPES = {"metric": str, "slice": str, "n": int, "clusters": int, "method": str, "level": float}
 
@@ -79,9 +82,9 @@ def read_measured(report: Path) -> dict[str, str]:
         ) from error
 
 
-def index_findings(findings: Iterable[Finding]) -> dict[tuple[str, str], Finding]:
+def index_findings(findings: Iterable[Finding]) -> Found:
     """The findings by (metric, slice); two with the same key are EvidenceMissing, for neither can be believed."""
-    index: dict[tuple[str, str], Finding] = {}
+    index: Found = {}
     for finding in findings:
         key = (finding.metric, finding.slice)
         if key in index:

@@ -30,6 +30,7 @@ from tasks.sentences import (
     describe_overall,
     describe_place,
     describe_settling,
+    describe_shortage,
 )
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, Judgement, Verdict
 
@@ -135,7 +136,7 @@ def _judge(
         return _judgement(criterion, place, FAIL, text, **figures)
     if finding.n < criterion.minimum_n:
         more = criterion.minimum_n - finding.n
-        text = f"{where}: not assessable: {finding.n} of {criterion.minimum_n} images, label {more} more"
+        text = f"{where}: {describe_shortage(finding, criterion.minimum_n)}"
         return _judgement(criterion, place, INCONCLUSIVE, text, **figures, labels_needed=more)
     outcome = decide(finding.low, finding.high, criterion)
     more_or_none = labels_needed(finding, criterion.bound) if outcome == INCONCLUSIVE else None

@@ -1,4 +1,4 @@
-"""Confidence intervals for a share of images, and for the difference between two shares of the same images.
+"""Confidence intervals for a share, for the difference between two shares of the same images, and for a quantile.
 
 All are two-sided and equal-tailed: at level 0.95 each end errs in about 2.5 % of samples. Counts may be fractions, so
 that an effective number of images can stand in for the real one.
@@ -7,8 +7,9 @@ that an effective number of images can stand in for the real one.
 import math
 from typing import NamedTuple
 
+import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import beta, norm
+from scipy.stats import beta, binom, norm
 
 
 class Interval(NamedTuple):
@@ -41,6 +42,26 @@ def clopper_pearson(successes: int, n: int, level: float) -> Interval:
     tail = (1 - level) / 2
     low = 0.0 if successes <= 0 else float(beta.ppf(tail, successes, n - successes + 1))
     high = 1.0 if successes >= n else float(beta.ppf(1 - tail, successes + 1, n - successes))
+    return Interval(low, high)
+
+
+def order_statistics(values: np.ndarray, share: float, level: float, number: float | None = None) -> Interval:
+    """The interval for the quantile at `share` of what `values` (n,) were drawn from, whatever its distribution.
+
+    Its ends are two of the ordered values; of n independent ones the quantile lies below the k-th as often as a
+    binomial(n, share) count stays below k (Conover 1999, "Practical Nonparametric Statistics", section 3.2; Le Boudec
+    2010, "Performance Evaluation", theorem 2.1). Of values worth only `number` independent ones, the ranks are those of
+    so many, stretched (Woodruff 1952). An end that so few cannot show is infinite.
+    """
+    ordered, n = np.sort(np.asarray(values, float)), len(values)
+    m = n if number is None else min(n, math.floor(number))
+    if m < 1:
+        return Interval(-math.inf, math.inf) if n else NOTHING
+    tail = (1 - level) / 2
+    below = int(binom.ppf(tail, m, share))  # the largest k at which P(count < k) is at most `tail`
+    above = int(binom.ppf(1 - tail, m, share)) + 1  # the smallest k at which P(count >= k) is at most `tail`
+    low = float(ordered[math.floor(below * n / m) - 1]) if below >= 1 else -math.inf
+    high = float(ordered[math.ceil(above * n / m) - 1]) if above <= m else math.inf
     return Interval(low, high)
 
 

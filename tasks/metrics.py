@@ -270,6 +270,9 @@ def _average(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return _ratio(np.where(chosen, values, 0.0).sum(axis=1), chosen.sum(axis=1))
 
 
+LABELS, TIMES = "labels", "timings"
+
+
 @dataclass(frozen=True)
 class Described:
     """How a metric is written for people: its title, and whether it is a share, a difference of shares or a number.
@@ -283,10 +286,17 @@ class Described:
     better: str = "at_least"
     lowest: float = 0.0
     highest: float = 1.0
+    counted: str = LABELS  # more of which would tell more
     of_data: bool = False
+    of_cases: bool = False  # said of single must-pass cases, and of nothing else
 
 
 SHARE, DIFFERENCE, NUMBER = "share", "difference", "number"
+
+
+def _timed(title: str) -> Described:
+    return Described(title, NUMBER, better="at_most", highest=math.inf, counted=TIMES)
+
 
 # Every metric that an evaluator may report and a plan may name.
 REGISTRY = {
@@ -335,6 +345,18 @@ REGISTRY = {
     ),
     "negative_flip_rate": Described("share of negative flips against the champion", SHARE, better="at_most"),
     "weak_slice_accuracy": Described("accuracy of the weakest slice found", SHARE),
+    **{
+        f"{prefix}latency_{name}_ms": _timed(f"{title} of the milliseconds {of} takes")
+        for prefix, of in (("", "an image"), ("batch_", "a batch"))
+        for name, title in (("p50", "median"), ("p95", "95th percentile"), ("p99", "99th percentile"))
+    },
+    "deadline_misses": Described("share of answers after the deadline", SHARE, better="at_most", counted=TIMES),
+    "cold_start_s": _timed("seconds from the start of a process to its first answer"),
+    "model_size_mb": _timed("megabytes of the model on disk"),
+    "peak_memory_mb": _timed("megabytes of memory of the process that answers"),
+    "latency_ratio_to_champion": _timed("median time of an image over the champion's"),
+    "case_passed": Described("must-pass case read right", SHARE, of_cases=True),
+    "case_kept": Described("must-pass case not lost against the champion", SHARE, of_cases=True),
     "corruption_accuracy": Described("accuracy under corruption, mean over severities", SHARE),
     "corruption_accuracy_drop": Described(
         "accuracy lost under corruption, mean over severities", DIFFERENCE, better="at_most", lowest=-1.0

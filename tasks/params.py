@@ -303,6 +303,27 @@ class EvaluateParams(Section):
     false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)  # among the weak slices that are confirmed
 
 
+class MeasureLatencyParams(Section):
+    """How long and under which load a model is timed."""
+
+    section: ClassVar[str] = "measure_latency"
+    images: int = Field(gt=0)  # of test, in turn
+    singles: int = Field(ge=20)  # images that are timed alone
+    batches: int = Field(ge=20)  # that are timed
+    batch_size: int = Field(gt=1)
+    blocks: int = Field(ge=5)  # of singles and batches in turn; what lies in one block counts as dependent
+    threads: int = Field(gt=0)  # of the model, on a processor
+    rate_per_s: float = Field(gt=0)  # images that arrive in a second, evenly
+    deadline_ms: float = Field(gt=0)  # from the arrival of an image to its answer
+
+    @model_validator(mode="after")
+    def _in_equal_blocks(self) -> "MeasureLatencyParams":
+        for name, count in (("singles", self.singles), ("batches", self.batches)):
+            if count % self.blocks:
+                raise ValueError(f"{name} ({count}) must be a multiple of blocks ({self.blocks})")
+        return self
+
+
 class StressParams(Section):
     """Under which conditions candidate and baseline are stressed, on how many test images."""
 

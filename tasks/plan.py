@@ -29,7 +29,7 @@ from tasks.digests import canonical_json, sha256_text
 from tasks.errors import PlanInvalid
 from tasks.findings import SLICE
 from tasks.metrics import REGISTRY
-from tasks.slices import JUDGED
+from tasks.slices import CASES, EXTERNAL, JUDGED
 from tasks.strict_yaml import StrictLoader
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -64,7 +64,11 @@ class Criterion(BaseModel):
     @classmethod
     def _where_it_can_be_judged(cls, place: str, info: ValidationInfo) -> str:
         metric = str(info.data.get("metric"))
-        if not place.startswith(JUDGED) and metric in REGISTRY and not REGISTRY[metric].of_data:
+        if metric in REGISTRY and REGISTRY[metric].of_cases:
+            if not place.startswith(f"{CASES}/"):
+                raise ValueError(f"{metric} is judged on {CASES}/case=<name> or {CASES}/case=* alone, not on {place}")
+            return place
+        if not place.startswith((*JUDGED, f"{EXTERNAL}/")) and metric in REGISTRY and not REGISTRY[metric].of_data:
             raise ValueError(f"{metric} is judged on {' or '.join(JUDGED)} alone, not on {place}")
         return place
 
@@ -156,6 +160,21 @@ class Approval(BaseModel):
         return roles
 
 
+class ExternalSet(BaseModel):
+    """Labelled images from elsewhere, on which a model is judged and never trained: the slice `external/<name>`.
+
+    `data` is an image folder, `sha256` its digest (tasks.digests.digest_of); rows that share the column `group` are
+    dependent.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    data: Text
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    group: Text | None = None
+    reason: Text
+
+
 class Nothing(BaseModel):
     """What a section says that asks for nothing: why not."""
 
@@ -190,7 +209,8 @@ SECTIONS = (
     *("standard", "champion", "calibration", "fairness", "robustness", "privacy", "latency", "interpretability"),
     *("leakage", "external"),
 )
-OF_ONE_MODEL = tuple(name for name in SECTIONS if name != "champion")  # what the report alone can answer
+# What the report alone can answer: not who is champion, nor which machine was timed.
+OF_ONE_MODEL = tuple(name for name in SECTIONS if name not in ("champion", "latency"))
 
 
 class Plan(BaseModel):
@@ -213,6 +233,7 @@ class Plan(BaseModel):
     stop: Annotated[Annotated[Stop, Tag("something")] | No, OR_NOTHING]
     costs: Annotated[Annotated[Costs, Tag("something")] | No, OR_NOTHING]
     approval: Approval | None = None
+    external_sets: list[ExternalSet] = []
     standard: Criteria  # how often the answers are right
     champion: Criteria  # how the candidate compares with the model in use
     calibration: Criteria  # whether the probabilities mean what they say, and what asking a person by them saves
@@ -231,6 +252,19 @@ class Plan(BaseModel):
         twice = sorted(name for name, count in Counter(c.name for c in self.criteria).items() if count > 1)
         if twice:
             raise ValueError(f"criterion names used more than once: {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _on_known_sets(self) -> Self:
+        names = [one.name for one in self.external_sets]
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        if twice:
+            raise ValueError(f"external sets named more than once: {', '.join(twice)}")
+        for c in self.criteria:
+            first, _, rest = c.slice.partition("/")
+            if first == EXTERNAL and rest.partition("/")[0] not in names:
+                known = ", ".join(names) or "none"
+                raise ValueError(f"criterion '{c.name}' is on {c.slice}, but the external sets are {known}")
         return self
 
     @model_validator(mode="after")
@@ -307,7 +341,8 @@ def load_plan(path: Path) -> Plan:
             f"{path}: {problems}. The keys are {', '.join(Plan.model_fields)}; a section that asks for nothing says "
             f"why, as none: <reason>; the keys of a criterion are {', '.join(Criterion.model_fields)}; of reuse, "
             f"{', '.join(Reuse.model_fields)}; of stop, {', '.join(Stop.model_fields)}; of costs, "
-            f"{', '.join(Costs.model_fields)}; of approval, {', '.join(Approval.model_fields)}"
+            f"{', '.join(Costs.model_fields)}; of approval, {', '.join(Approval.model_fields)}; of an external set, "
+            f"{', '.join(ExternalSet.model_fields)}"
         ) from error
 
 

@@ -22,6 +22,7 @@ def describe_plan(plan: Plan, today: dt.date) -> list[str]:
         f"a line of work: {_stop(plan)}",
         f"costs: {_costs(plan)}",
         f"approval: {_approval(plan)}",
+        f"external sets: {_sets(plan)}",
         f"digest: {plan.digest}",
     ]
     lines += ["a scaffold: nobody has set its bounds yet"] if plan.scaffold else []
@@ -53,6 +54,8 @@ def _whole(old: Plan, new: Plan) -> Iterator[str]:
         yield f"one test set: {_reuse(old)} -> {_reuse(new)}: {_compare(old.openings - new.openings)}"
     if _stop(new) != _stop(old):
         yield f"a line of work: {_stop(old)} -> {_stop(new)}: {NEITHER}"
+    if _sets(new) != _sets(old):
+        yield f"external sets: {_sets(old)} -> {_sets(new)}: {NEITHER}"
     if _costs(new) != _costs(old):
         yield f"costs: {_costs(old)} -> {_costs(new)}: {NEITHER}"
     if _approval(new) != _approval(old):
@@ -89,6 +92,10 @@ def _stop(plan: Plan) -> str:
         return "goes on as long as one likes"
     gain = f"none of the last {plan.stop.over} gains {100 * plan.stop.least_gain:g} points"
     return f"ends after {plan.stop.candidates} candidates, or when {gain}"
+
+
+def _sets(plan: Plan) -> str:
+    return ", ".join(f"{one.name} ({one.sha256[:12]})" for one in plan.external_sets) or "none"
 
 
 def _costs(plan: Plan) -> str:

@@ -18,11 +18,16 @@ logger = logging.getLogger("tasks.predict")
 @stage
 def predict(data: Path, manifest: Path, model: Path, out: Path) -> None:
     """Write predictions.parquet: a row an image of validation, calibration, test and mirror."""
-    table = pd.read_parquet(manifest / "manifest.parquet")
-    table = table[table["split"] != "train"].reset_index(drop=True)
+    table = scored_images(manifest)
     scored = score(data, table, model)
     scored.to_parquet(out / TABLE, index=False)
     logger.info("scored %d images with %s", len(scored), model)
+
+
+def scored_images(manifest: Path) -> pd.DataFrame:
+    """The manifest's rows outside train, in its order."""
+    table = pd.read_parquet(manifest / "manifest.parquet")
+    return table[table["split"] != "train"].reset_index(drop=True)
 
 
 def score(data: Path, table: pd.DataFrame, model: Path) -> pd.DataFrame:

@@ -38,6 +38,7 @@ class Project(BaseModel):
     split: str | None = None  # a column that already says which split a row belongs to
     slices: list[str] = []
     mirror: Mirror | None = None
+    cases: Path | None = None  # a folder of must-pass cases: cases.csv and images (tasks/cases.py)
     not_applicable: dict[str, str] = {}  # criterion of the plan -> why it cannot apply here
     params: dict[str, dict[str, Any]] = {}  # overrides of params.yaml, by section
 

@@ -53,8 +53,8 @@ def record(
     stand, for the entry as it is.
     """
     file = sha256_file(run / "verdict/verdict.json")
-    compared = sha256_file(run / "comparison/verdict.json")
-    evidence = {"verdict": file, "comparison": compared, "sentence": verdict.sentence, "data": data.as_dict()}
+    others = {name: sha256_file(run / name / "verdict.json") for name in ("comparison", "latency")}
+    evidence = {"verdict": file, **others, "sentence": verdict.sentence, "data": data.as_dict()}
     with registry.alone():
         entry = recorded(registry.ledger, registry.project, evidence)
         if entry is None:

@@ -5,25 +5,18 @@ another model. The version's tags name the newest decision on it; `release.json`
 it was registered by, with the digests of data and plan, which training cannot know: a new plan must not retrain.
 """
 
-import json
 import logging
-import shutil
-import tempfile
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.digests import TASKS, digest_of, identity, modules_behind
+from tasks.digests import digest_of, identity
+from tasks.packaging import packaged
 from tasks.registry import INTENT, META, Registry, trouble
-from tasks.scorer import FACTS
 
-SERVING = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "timm", "torch", "torchvision")
 logger = logging.getLogger("tasks.register")
 
 
@@ -69,30 +62,8 @@ def _tie(registry: Registry, version: str, tags: dict[str, str], about: dict[str
 
 
 def _log(model: Path, run_id: str, release: dict[str, str]) -> Any:
-    facts = json.loads((model / FACTS).read_text(encoding="utf-8"))
-    names = [f"prob_{label}" for label in facts["classes"]]
-    outputs = Schema([ColSpec(DataType.string, "label"), *(ColSpec(DataType.double, name) for name in names)])
-    signature = ModelSignature(Schema([ColSpec(DataType.binary, "image")]), outputs)
-    with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id, log_system_metrics=False):
-        page = Path(folder, "release.json")
-        page.write_text(json.dumps(release, indent=1) + "\n", encoding="utf-8")
-        return mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(TASKS / "served_model.py"),
-            artifacts={"model": str(model), "release": str(page)},
-            code_paths=[str(_copy_code(Path(folder)))],
-            signature=signature,
-            pip_requirements=[f"{name}=={installed(name)}" for name in SERVING],
-        )
-
-
-def _copy_code(folder: Path) -> Path:
-    """Lay out the scorer and the project files that it imports as a package `tasks`, for MLflow's `code_paths`."""
-    for name in [*modules_behind("scorer"), "tasks/errors.py", "tasks/__init__.py"]:
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(TASKS.parent / name, target)
-    return folder / "tasks"
+    with packaged(model, release) as arguments, mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        return mlflow.pyfunc.log_model(name="model", **arguments)
 
 
 def _create_name(registry: Registry) -> None:

@@ -18,13 +18,14 @@ from tasks.digests import digest_of_environment, installed_versions, sha256_file
 from tasks.errors import EvidenceMissing, KeelError
 from tasks.findings import REPORT, TABLES, Finding, read_findings
 from tasks.gate import judge_folder
+from tasks.latency import write_latency
 from tasks.ledger import Entry
 from tasks.params import EvaluateParams
 from tasks.registry import Registry
 from tasks.report import write_report
 from tasks.verdict import VERDICT, Verdict, read_verdict, write_verdict
 
-COMPARISON = "comparison"
+COMPARISON, LATENCY = "comparison", "latency"
 SHOWN = 5  # library versions that differ, by name
 
 
@@ -75,10 +76,12 @@ def recompute(bundled: Path, bundle: dict[str, Any], out: Path) -> None:
     params = EvaluateParams.model_validate(bundle["params"][EvaluateParams.section])
     write_report({name: files[name] for name in TABLES}, files["plan"], params, out)
     write_verdict(judge_folder(out, files["plan"], bundle["not_applicable"]), out / VERDICT)
-    (out / COMPARISON).mkdir()
+    for name in (COMPARISON, LATENCY):
+        (out / name).mkdir()
     predictions, champion = files["predictions"], files["champion"].parent
     reasons, plan = bundle["not_applicable"], files["plan"]
-    write_comparison(predictions, champion, files["manifest"], plan, params, reasons, out / COMPARISON)
+    write_comparison(predictions, files["cases"], champion, files["manifest"], plan, params, reasons, out / COMPARISON)
+    write_latency(files["timings"].parent, plan, params, reasons, out / LATENCY)
 
 
 def _fetch_all(registry: Registry, decision: Entry, wanted: dict[str, str], folder: Path) -> Iterator[str]:
@@ -99,8 +102,13 @@ def _fetch_all(registry: Registry, decision: Entry, wanted: dict[str, str], fold
 
 
 def _compare(wanted: dict[str, str], there: Path, here: Path) -> Iterator[str]:
-    """The figures and sentences, of the report and of the comparison with the champion."""
-    for folder, report, verdict in (("", "report", "verdict"), (COMPARISON, "comparison", "comparison_verdict")):
+    """The figures and sentences, of the report, of the comparison with the champion, and of the timings."""
+    parts = (
+        ("", "report", "verdict"),
+        (COMPARISON, COMPARISON, "comparison_verdict"),
+        (LATENCY, LATENCY, "latency_verdict"),
+    )
+    for folder, report, verdict in parts:
         for key, name, first in ((report, REPORT, _first_finding), (verdict, VERDICT, _first_judgement)):
             recorded, again = NEEDED[key], here / folder / name
             if (digest := sha256_file(again)) != wanted[recorded]:

@@ -20,7 +20,9 @@ from tasks.evaluators import (
     Evaluator,
     accuracy,
     calibration,
+    cases,
     conformal,
+    external,
     fairness,
     interpretability,
     leakage,
@@ -50,6 +52,8 @@ EVALUATORS: dict[str, Evaluator] = {
     "interpretability": interpretability,
     "privacy": privacy,
     "leakage": leakage,
+    "cases": cases,
+    "external": external,
 }
 logger = logging.getLogger("tasks.report")
 
@@ -78,6 +82,7 @@ def write_report(tables: Mapping[str, Path], plan: Path, params: EvaluateParams,
     _write_json(without_nan([*weak_slices.table(evidence)]), out / "weak_slices.json")
     _write_json(privacy.files(evidence), out / "personal_data.json")
     _write_json(without_nan(leakage.details(evidence)), out / "leakage.json")
+    _write_json(without_nan(cases.details(evidence)), out / "cases.json")
     models = {"model": model_of(table)} | ({} if baseline is None else {"scratch_model": model_of(baseline)})
     _write_json(models | {name: _digest(path) for name, path in tables.items()}, out / EVIDENCE)
 

@@ -1,7 +1,7 @@
 """The words of a verdict: one sentence a criterion, the same in the log, the alert, the card and the record."""
 
 from tasks.findings import Finding
-from tasks.metrics import DIFFERENCE, NUMBER, REGISTRY
+from tasks.metrics import DIFFERENCE, LABELS, NUMBER, REGISTRY
 from tasks.plan import Criterion
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, Judgement
 
@@ -55,12 +55,19 @@ def describe_settling(outcome: str, finding: Finding, criterion: Criterion, more
     if outcome == FAIL:
         return "the upper end lies below it" if above else "the lower end lies above it"
     if more is None:
-        return "the value sits on the bound, so no number of labels settles it"
+        return f"the value sits on the bound, so no number of {_counted(finding)} settles it"
     settled = PASS if (finding.value > criterion.bound) == above else FAIL
     return (
-        f"the bound lies inside the interval; about {more} more labels in {finding.slice} "
+        f"the bound lies inside the interval; about {more} more {_counted(finding)} in {finding.slice} "
         f"would make it a {settled} if the value holds"
     )
+
+
+def describe_shortage(finding: Finding, least: int) -> str:
+    """What a finding lacks that rests on fewer than a criterion asks for."""
+    counted = _counted(finding)
+    of, do = ("images", "label") if counted == LABELS else (counted, "take")
+    return f"not assessable: {finding.n} of {least} {of}, {do} {least - finding.n} more"
 
 
 def describe_correction(
@@ -73,7 +80,7 @@ def describe_correction(
         return f"{end} ({figures})"
     return (
         f"{end}, which one of {slices} good slices may do by chance ({figures}, at most {error:g} needed); "
-        f"about {more} more labels in {finding.slice} would make it a FAIL if the value holds"
+        f"about {more} more {_counted(finding)} in {finding.slice} would make it a FAIL if the value holds"
     )
 
 
@@ -102,6 +109,10 @@ def _places(judgements: list[Judgement]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _counted(finding: Finding) -> str:
+    return REGISTRY[finding.metric].counted
 
 
 def _scale(unit: str) -> int:

@@ -7,6 +7,8 @@ import pandas as pd
 from tasks.digests import sha256_text
 
 JUDGED = ("test", "mirror")  # the splits that evaluation reports
+EXTERNAL = "external"  # begins the slices of an external set, `external/<name>`
+CASES = "cases"  # begins the slice of a must-pass case
 SLICE = "slice_"  # begins the manifest's slice columns
 PROPERTIES = ("width", "height", "brightness", "contrast", "sharpness")  # of an image, as the data check measures them
 EMPTY = "(empty)"  # stands for an empty value

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from tasks.external import no_answers
 from tasks.params import EvaluateParams
 from tasks.predictions import ATTRIBUTED
 
@@ -52,7 +53,16 @@ def draw_tables(manifest: pd.DataFrame, ours: pd.DataFrame, theirs: pd.DataFrame
         "stress": draw_stress(manifest, ours, theirs),
         "attributions": draw_attributions(manifest, ours),
         "embeddings": draw_embeddings(manifest, 3, model=str(ours["model"].iloc[0])),
+        "cases": draw_cases(ours),
+        "external": no_answers(),
     }
+
+
+def draw_cases(ours: pd.DataFrame) -> pd.DataFrame:
+    """The first three answers as must-pass cases that were read right."""
+    said = {"added": "2026-03-01", "provenance": "drawn", "why": "a test", "at_least": np.nan}
+    rows = ours.head(3).drop(columns="condition").assign(**said).reset_index(drop=True)
+    return rows.assign(case=[f"case-{place}" for place in rows.index], label=rows["predicted"])
 
 
 def draw_stress(manifest: pd.DataFrame, ours: pd.DataFrame, theirs: pd.DataFrame, skill: float = 2) -> pd.DataFrame:

@@ -10,13 +10,13 @@ import yaml
 from scipy.stats import ttest_1samp
 from sklearn.metrics import f1_score, log_loss
 
-from tasks.comparison import CHAMPION, FLIPS, METRICS, PREDICTIONS, compare, write_comparison
+from tasks.comparison import CHAMPION, FLIPS, KEPT, METRICS, PREDICTIONS, compare, write_comparison
 from tasks.findings import Finding, index_findings, read_findings
 from tasks.intervals import tango, wilson
 from tasks.metrics import REGISTRY
 from tasks.predictions import join_predictions
 from tasks.verdict import FAIL, NOT_APPLICABLE, PASS, read_verdict
-from tests.drawn_predictions import PARAMS, draw_manifest, draw_predictions
+from tests.drawn_predictions import PARAMS, draw_cases, draw_manifest, draw_predictions
 from tests.plan_documents import plan_document
 
 MANIFEST = draw_manifest(test=400)
@@ -35,7 +35,7 @@ def found() -> dict[tuple[str, str], Finding]:
 
 def test_every_metric_is_known_and_on_each_slice(found: dict[tuple[str, str], Finding]) -> None:
     assert set(METRICS) <= set(REGISTRY)
-    for metric in METRICS:
+    for metric in set(METRICS) - {KEPT}:
         assert {"test", "mirror", "mirror/condition=noise"} <= {name for m, name in found if m == metric}
     assert (FLIPS, "test/label=a") in found
 
@@ -90,7 +90,16 @@ def write(folder: Path, why_not: str | None, candidate: pd.DataFrame, bound: flo
         THEIRS.to_parquet(folder / "champion" / PREDICTIONS)
     out = folder / "out"
     out.mkdir(exist_ok=True)
-    files = folder / "ours.parquet", folder / "champion", folder / "manifest.parquet", folder / "plan.yaml"
+    cases = draw_cases(OURS)
+    cases.to_parquet(folder / "cases.parquet")
+    cases.assign(predicted="c").to_parquet(folder / "champion/cases.parquet")
+    files = (
+        folder / "ours.parquet",
+        folder / "cases.parquet",
+        folder / "champion",
+        folder / "manifest.parquet",
+        folder / "plan.yaml",
+    )
     write_comparison(*files, PARAMS, {}, out)
     return out
 
@@ -98,7 +107,7 @@ def write(folder: Path, why_not: str | None, candidate: pd.DataFrame, bound: flo
 def test_the_section_champion_is_judged_and_a_worse_candidate_fails(tmp_path: Path) -> None:
     better = read_verdict(write(tmp_path, None, draw_predictions(MANIFEST, 4, 1)))
     assert (better.overall, [j.outcome for j in better.judgements]) == (PASS, [PASS, PASS])
-    assert {"champion", "champion_predictions", "comparison"} == set(better.digests)
+    assert {"champion", "champion_predictions", "champion_cases", "comparison"} == set(better.digests)
     worse = read_verdict(write(tmp_path, None, draw_predictions(MANIFEST, 0.5, 5)))
     assert (worse.overall, [j.outcome for j in worse.judgements]) == (FAIL, [FAIL, FAIL])
 
