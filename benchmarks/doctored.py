@@ -118,7 +118,7 @@ def noise_on_the_weights(about: Project) -> Project:
     random = torch.Generator().manual_seed(SEED)
 
     def shaken(name: str, weights: torch.Tensor) -> torch.Tensor:
-        return weights + 0.45 * weights.std() * torch.randn(weights.shape, generator=random)
+        return weights + 0.34 * weights.std() * torch.randn(weights.shape, generator=random)
 
     return change_weights(about, shaken)
 
@@ -416,8 +416,8 @@ def run_case(case: Case, honest: Path, root: Path, params: dict[str, dict[str, A
         try:
             return outcome_of(judge_anew(case, params), started)
         except KeelError as error:
-            refused = Released(NAME, type(error).__name__, str(error), [], 0, None, None)
-            return outcome_of(refused, started)
+            first, *others = str(error).splitlines()
+            return outcome_of(Released(NAME, type(error).__name__, first, others, 0, None, None), started)
 
 
 def write_checkout(root: Path) -> None:
