@@ -477,7 +477,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose title holds these words")
     asked = parser.parse_args()
     chosen = [case for case in CASES if asked.only in case.title]
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)  # Prefect would print the trace of every refusal
     warnings.simplefilter("ignore", UserWarning)
     params, found, started = QUICK if asked.quick else {}, [], time.perf_counter()
     quiet = temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False})
