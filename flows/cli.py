@@ -85,7 +85,7 @@ def release(
         for sentence in outcome.criteria:
             typer.echo(f"  {sentence}")
         typer.echo(f"\n{outcome.sentence}")
-        if outcome.card is None:
+        if outcome.report is None:
             typer.echo(f"entry {outcome.decision} of the ledger; nothing was scored, decided or promoted")
             raise typer.Exit(EXIT_CODES[outcome.verdict])
         typer.echo(f"decision {outcome.decision} of {project}; `keel show` prints it in full")
@@ -94,7 +94,7 @@ def release(
             typer.echo(f"  {sentence}")
         if outcome.waiting:
             typer.echo(f"  then `keel release --project {project}` again promotes it; what is unchanged is kept")
-        typer.echo(f"model card: {outcome.card}")
+        typer.echo(f"report: {outcome.report}")
         typer.echo(f"runs and models: {without_password(chosen.tracking_uri)} (`keel ui` says how to look at them)")
         raise typer.Exit(EXIT_CODES[outcome.verdict])
 

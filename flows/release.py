@@ -2,11 +2,12 @@
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
 from-scratch baseline) -> open the test set -> predict -> check parity -> stress -> attribute -> embed -> ask the
-must-pass cases and external sets -> evaluate -> judge -> card -> compare with the champion -> time -> record ->
-register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is spent is not
-opened. Where negative flips alone speak against a candidate, one between it and the champion is judged after it. A PASS
-that still needs somebody's approval, or that a high risk stands against, is registered and not promoted; run the same
-command again once that is mended: what is unchanged is kept, and the promotion is all that is left to do.
+must-pass cases and external sets -> evaluate -> judge -> card -> compare with the champion -> time -> report and brief
+-> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is
+spent is not opened. Where negative flips alone speak against a candidate, one between it and the champion is judged
+after it. A PASS that still needs somebody's approval, or that a high risk stands against, is registered and not
+promoted; run the same command again once that is mended: what is unchanged is kept, and the promotion is all that is
+left to do.
 """
 
 import dataclasses
@@ -89,6 +90,7 @@ from tasks.stress import stress
 from tasks.verdict import FAIL, INCONCLUSIVE, Verdict, read_verdict
 from tasks.waivers import apply_waivers, waivers_in_force
 from tasks.write_card import write_card
+from tasks.write_pages import write_pages
 
 PARAMS = Path("params.yaml")
 CATALOGUE = Path("governance/backbones.yaml")
@@ -116,7 +118,7 @@ logger = logging.getLogger("flows.release")
 
 @dataclass(frozen=True)
 class Released:
-    """What a release came to; `version` is None when nothing was promoted, `card` when the model was not scored.
+    """What a release came to; `version` is None when nothing was promoted, `report` when the model was not scored.
 
     `decision` is the number of the ledger's entry, a decision or a refusal to open the test set. `waiting` says what
     keeps a PASS from being promoted.
@@ -128,7 +130,7 @@ class Released:
     criteria: list[str]
     decision: int
     version: str | None
-    card: Path | None
+    report: Path | None
     waiting: list[str] = field(default_factory=list)
 
 
@@ -203,6 +205,7 @@ def settle(
     time_model(about, run, champion)
     verdict, waived = hold_to_order(registry, about, run)
     standing = take_stock(registry, about, verdict, waived, beside)
+    pages = tell(about, run, verdict, data, standing)
     decision = record(registry, run, verdict, data, all_params(about), rules(about, run), standing)
     version, waiting = None, []
     if verdict.passed:
@@ -216,9 +219,9 @@ def settle(
             version = registered
     record_outcome(registry, decision, run)
     criteria = [judgement.sentence for judgement in verdict.judgements]
-    card = run / "card/card.html"
+    report = pages / "report.html"
     released = Released(
-        about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, card, waiting
+        about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, report, waiting
     )
     return released, verdict
 
@@ -242,6 +245,27 @@ def time_model(about: Project, run: Path, champion: Path) -> None:
         params=knobs(EvaluateParams, about),
         not_applicable=about.not_applicable,
         out=run / "latency",
+    )
+
+
+def tell(about: Project, run: Path, verdict: Verdict, data: DataVersion, standing: dict[str, Any]) -> Path:
+    """The folder of the report and the brief on what is about to be recorded."""
+    decided = {
+        "verdict": dataclasses.asdict(verdict),
+        "data": {**data.as_dict(), "sentence": data.sentence()},
+        "params": all_params(about),
+        "standing": standing,
+        "risks": [risk.model_dump(mode="json") for risk in load_risks(about.name)],
+    }
+    folders = ("backbone", "audit", "model", "scratch", "predictions", "attributions", "report", "comparison")
+    return write_pages(
+        name=about.name,
+        decided=decided,
+        plan=about.plan,
+        data=about.data,
+        manifest=run / "split",
+        **{name: run / name for name in folders},
+        out=run / "pages",
     )
 
 
@@ -332,12 +356,9 @@ def make_verdict(about: Project, run: Path) -> None:
         verdict=verdict,
         report=report,
         manifest=manifest,
-        data=data,
-        predictions=predictions,
         model=model,
-        scratch=scratch,
         backbone=run / "backbone",
-        attributions=attributions,
+        plan=about.plan,
         out=run / "card",
     )
 

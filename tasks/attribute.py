@@ -1,6 +1,6 @@
 """What the candidate's answers rest on, for a few test images: attributions, their checks, and shortcut probes.
 
-Writes attributions.parquet (a row an image) and a gallery of them for the model card (tasks/gallery.py).
+Writes attributions.parquet (a row an image) and a gallery of them for the report (tasks/gallery.py).
 """
 
 import logging

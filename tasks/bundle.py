@@ -32,7 +32,14 @@ STAGES = (
     *("predictions", "scratch_predictions", "parity", "stress", "attributions", "embeddings"),
     *("cases", "external", "report", "verdict", "comparison", "latency"),
 )
-PAGES = {"card": "card/card.html", "selection": "shortlist/selection.html", "audit": "audit/audit.html"}
+PAGES = {
+    "report": "pages/report.html",
+    "brief": "pages/brief.html",
+    "card": "card/card.html",
+    "card-for-the-hub": "card/README.md",
+    "selection": "shortlist/selection.html",
+    "audit": "audit/audit.html",
+}
 JUDGING = (
     "report",
     "gate",

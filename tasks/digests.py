@@ -4,12 +4,14 @@ import ast
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Collection
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 TASKS = Path(__file__).parent
+TEMPLATE = re.compile(r"\"([a-z_.]+\.j2)\"")  # named in Python, or included by another template
 STAMP = "stage.json"  # in a stage's folder: what it was made from, which is no part of what was made
 PLUMBING = frozenset({"errors", "digests", "stage", "params", "project", "__init__", "__main__"})
 
@@ -52,9 +54,9 @@ def identity(model: Path) -> str:
 
 
 def modules_behind(module: str) -> list[str]:
-    """The files under tasks/ whose code a module runs: itself and what it imports, plumbing left out.
+    """The files under tasks/ that a module runs by: itself, what it imports, and the templates that these name.
 
-    Found by reading the import statements, so that `dvc.yaml` can be checked without running anything.
+    Found by reading the files, so that `dvc.yaml` can be checked without running anything; plumbing is left out.
     """
     seen: set[str] = set()
     todo = [module]
@@ -64,7 +66,8 @@ def modules_behind(module: str) -> list[str]:
         if name in seen or name in PLUMBING or file is None:
             continue
         seen.add(name)
-        todo += _imports(file)
+        text = file.read_text(encoding="utf-8")
+        todo += TEMPLATE.findall(text) + (_imports(text) if file.suffix == ".py" else [])
     return sorted(f"tasks/{_file_of(name).relative_to(TASKS).as_posix()}" for name in seen)  # type: ignore[union-attr]
 
 
@@ -87,6 +90,8 @@ def installed_versions() -> tuple[str, ...]:
 
 
 def _file_of(name: str) -> Path | None:
+    if name.endswith(".j2"):
+        return TASKS / name
     base = TASKS / name.replace(".", "/")
     for file in (base.with_suffix(".py"), base / "__init__.py"):
         if file.is_file():
@@ -94,9 +99,9 @@ def _file_of(name: str) -> Path | None:
     return None
 
 
-def _imports(file: Path) -> list[str]:
+def _imports(text: str) -> list[str]:
     names: list[str] = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tasks":
             rest = node.module.partition(".")[2]
             names += [f"{rest}.{a.name}" if rest else a.name for a in node.names] + ([rest] if rest else [])

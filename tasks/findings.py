@@ -45,6 +45,7 @@ class Finding:
         return all(math.isfinite(x) for x in (self.value, self.low, self.high))
 
 
+Found = dict[tuple[str, str], Finding]  # by metric and slice
 FLOATS = ("value", "low", "high")
 TYPES = {"metric": str, "slice": str, "n": int, "clusters": int, "method": str, "level": float}
 
@@ -81,9 +82,9 @@ def read_measured(report: Path) -> dict[str, str]:
         ) from error
 
 
-def index_findings(findings: Iterable[Finding]) -> dict[tuple[str, str], Finding]:
+def index_findings(findings: Iterable[Finding]) -> Found:
     """The findings by (metric, slice); two with the same key are EvidenceMissing, for neither can be believed."""
-    index: dict[tuple[str, str], Finding] = {}
+    index: Found = {}
     for finding in findings:
         key = (finding.metric, finding.slice)
         if key in index:

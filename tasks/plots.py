@@ -1,4 +1,4 @@
-"""The plots of the model card and of the selection, each drawn to an SVG text that is the same for the same numbers."""
+"""The plots of the report and of the selection, each drawn to an SVG text that is the same for the same numbers."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -42,27 +42,6 @@ def draw_grid(width: float, height: float, paint: Callable[[Figure], None]) -> s
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
-
-
-def slice_intervals(findings: Sequence[Finding], bounds: dict[str, float], said: str) -> str:
-    """A row a slice: the value, its interval, its n; a tick where there is a bound; `said` is below the axis."""
-
-    def paint(axes: Axes) -> None:
-        rows = list(reversed(findings))
-        for place, finding in enumerate(rows):
-            bound = bounds.get(finding.slice)
-            colour = INK if bound is None else GOOD if finding.low >= bound else BAD if finding.high < bound else OTHER
-            axes.plot([100 * finding.low, 100 * finding.high], [place, place], color=colour, linewidth=3, alpha=0.5)
-            axes.plot(100 * finding.value, place, "o", color=colour, markersize=6)
-            if bound is not None:
-                axes.plot([100 * bound] * 2, [place - 0.4, place + 0.4], color=BAD, linewidth=1.5)
-        axes.set_yticks(range(len(rows)), [f"{f.slice} (n = {f.n})" for f in rows])
-        axes.set_xlabel(said)
-        axes.set_xlim(left=min([0.0, *(100 * f.low for f in rows)]), right=101)
-        axes.grid(axis="x", color="#e3e8ed")
-        axes.set_axisbelow(True)
-
-    return draw(8, 0.9 + 0.3 * len(findings), paint)
 
 
 def confusion_matrix(actual: pd.Series, predicted: pd.Series, classes: list[str]) -> str:

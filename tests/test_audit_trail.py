@@ -162,17 +162,17 @@ def replace_predictions(registry: Registry) -> str:
 
 def replace_artifact_and_listing(registry: Registry) -> str:
     listing = artifact(registry, BUNDLE)
-    page = artifact(registry, "card.html")
+    page = artifact(registry, "report.html")
     page.write_text("all is well")
     document = json.loads(listing.read_text())
-    document["files"]["card.html"] = sha256_file(page)
+    document["files"]["report.html"] = sha256_file(page)
     listing.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return f"artifacts: {BUNDLE} of MLflow run "
 
 
 def remove_artifact(registry: Registry) -> str:
-    artifact(registry, "card.html").unlink()
-    return f"artifacts: decision {decision(registry, -1)}: card.html of MLflow run "
+    artifact(registry, "report.html").unlink()
+    return f"artifacts: decision {decision(registry, -1)}: report.html of MLflow run "
 
 
 def remove_row(registry: Registry) -> str:

@@ -45,7 +45,7 @@ def checkout_after_release(released: tuple[Path, Released], tmp_path: Path) -> I
         yield Path()
 
 
-def test_good_model_becomes_champion_with_record_card_and_run(released: tuple[Path, Released]) -> None:
+def test_good_model_becomes_champion_with_record_pages_and_run(released: tuple[Path, Released]) -> None:
     root, outcome = released
     with working_in(root):
         registry = Registry("pets", settings())
@@ -59,13 +59,21 @@ def test_good_model_becomes_champion_with_record_card_and_run(released: tuple[Pa
         ]
         digests = {name: sha256_file(path) for name, path in rules(load_project(PETS), Path("runs/pets")).items()}
         assert {name: record["evidence"][name] for name in digests} == digests
-        assert "<svg" in outcome.card.read_text()
+        assert "<svg" in outcome.report.read_text()
         entry = registry.ledger.read("pets", "decision")[0]
         run = registry.client.get_run(entry.body["run"])
         assert run.data.metrics["test/accuracy"] == pytest.approx(1, abs=0.1)
         assert run.inputs.dataset_inputs[0].tags[0].value == entry.body["data"]["digest"]
         artifacts = {a.path for a in registry.client.list_artifacts(run.info.run_id)}
-        assert {"card.html", "audit.html", "selection.html", "evidence"} <= artifacts
+        assert {
+            "report.html",
+            "brief.html",
+            "card.html",
+            "README.md",
+            "audit.html",
+            "selection.html",
+            "evidence",
+        } <= artifacts
         assert entry.body["evidence"]["audit"] == sha256_file(Path("runs/pets/audit/audit.json"))
         assert entry.body["backbone"]["by"] == "the shortlist"
         assert entry.body["backbone"]["scores"][0]["scores"]["linear_probe"]["n"] > 0
@@ -208,7 +216,7 @@ def test_spent_test_set_is_not_opened_and_says_what_to_label(checkout_after_rele
     scored = Path("runs/pets/predictions/stage.json").stat().st_mtime_ns
     write_project(Path(), params={**QUICK, "finetune": {**QUICK["finetune"], "seed": 5}})
     outcome = release(project="pets")
-    assert (outcome.verdict, outcome.version, outcome.card, outcome.criteria) == ("INCONCLUSIVE", None, None, [])
+    assert (outcome.verdict, outcome.version, outcome.report, outcome.criteria) == ("INCONCLUSIVE", None, None, [])
     assert "opened 1 time, which at 0.025 each spends the 0.025 that the plan allows" in outcome.sentence
     assert "fresh images for test and" in outcome.sentence
     assert Path("runs/pets/predictions/stage.json").stat().st_mtime_ns == scored

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tasks.digests import modules_behind
 from tasks.errors import BadInput
 from tasks.stage import project_keys, stage
 
@@ -172,3 +173,8 @@ def test_killed_stage_leaves_its_checkpoints_to_the_next_try_and_no_output(tmp_p
     learn.fn(out=tmp_path / "out")
     assert found == ["checkpoints/7"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["stage.json", "weights.txt"]
+
+
+def test_a_module_runs_by_its_templates_too() -> None:
+    assert {"tasks/report.html.j2", "tasks/brief.html.j2", "tasks/style.css.j2"} <= set(modules_behind("write_pages"))
+    assert "tasks/report.html.j2" not in modules_behind("write_card")

@@ -1,4 +1,4 @@
-"""The card shows both images of a near-duplicate, and the images whose labels look wrong."""
+"""A page shows both images of a near-duplicate, and the images whose labels look wrong."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tasks.write_card import PAIRS, THUMBNAIL, with_pictures
+from tasks.pictures import PAIRS, THUMBNAIL, with_pictures
 
 
 def picture(code: str) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What the model card says of asking a person, groups, slices, robustness, attribution, privacy and leaks: plots, rows.
+"""What the report says of asking a person, groups, slices, robustness, attribution, privacy and leaks: plots and rows.
 
 Every figure is a Finding; the report folder's other files say what was chosen on the calibration split
 (calibration.json), draw the curve (risk_coverage.csv) and list the slices that a search proposed
@@ -12,13 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.findings import Finding
+from tasks.figures import tell
+from tasks.findings import Found
 from tasks.gallery import CAPTIONS, PNG
-from tasks.metrics import NUMBER, REGISTRY
-from tasks.plots import corruption_curves, risk_coverage_curve, slice_intervals
+from tasks.metrics import REGISTRY
+from tasks.plots import corruption_curves, risk_coverage_curve
 from tasks.slices import JUDGED
+from tasks.strips import strip_rows
 
-Found = dict[tuple[str, str], Finding]
 COMPARED = (
     "worst_group_accuracy",
     "accuracy_gap",
@@ -32,12 +33,6 @@ ATTRIBUTION = (
     "border_attribution",
     "border_reliance",
     "background_reliance",
-)
-SIGNED = (
-    "accuracy_gap_change",
-    "corruption_accuracy_drop",
-    "corruption_gain_over_scratch",
-    "condition_overconfidence",
 )
 OVERCONFIDENT = 0.1  # confidence beyond accuracy, the lower end: conditions above it are named
 
@@ -69,15 +64,13 @@ def prediction_sets(found: Found, report: Path) -> dict[str, Any]:
     target = 1 - chosen["conformal_alpha"]
     covered = [f for (metric, _), f in found.items() if metric == "conformal_coverage" and f.is_number]
     drawn = [f for s in JUDGED for f in covered if f.slice == s or f.slice.startswith(f"{s}/label=")]
-    short = [f"{f.slice} {_text(f)}" for f in covered if f.high < target and f not in drawn]
+    short = [{"slice": f.slice, "figure": tell(f)} for f in covered if f.high < target and f not in drawn]
     rows = [
         {"split": split, **_texts(found, ("conformal_coverage", "mean_set_size"), split)}
         for split in JUDGED
         if ("conformal_coverage", split) in found
     ]
-    plot = slice_intervals(
-        drawn, {f.slice: target for f in drawn}, "sets that hold the truth, %; a red tick is the promise"
-    )
+    plot = strip_rows(drawn, {f.slice: target for f in drawn}, "sets that hold the truth; the red mark is the promise")
     return {"target": f"{100 * target:g} %", "images": chosen["images"], "rows": rows, "short": short, "plot": plot}
 
 
@@ -89,7 +82,7 @@ def groups(found: Found) -> dict[str, Any] | None:
     places = [place for metric, place in found if metric == "accuracy_gap"]
     rows = [{"columns": place.removesuffix("=*"), **_texts(found, COMPARED, place)} for place in places]
     small = {place.removesuffix("=*"): _unassessable(found, place) for place in places}
-    plot = slice_intervals(single, {}, "accuracy, %; intervals hold for all groups of a column at once")
+    plot = strip_rows(single, {}, "accuracy; intervals hold for all groups of a column at once")
     return {"plot": plot, "rows": rows, "small": [f"{name}: {which}" for name, which in small.items() if which]}
 
 
@@ -107,9 +100,9 @@ def robustness(found: Found, report: Path) -> dict[str, Any] | None:
         "images": found[metrics[0], "test"].n,
         "plot": corruption_curves(table[table["family"] != "attack"]),
         "rows": rows,
-        "overconfident": [f"{_kind(f.slice)} {_text(f)}" for f in sorted(sure, key=lambda f: -f.low)],
+        "overconfident": [{"under": _kind(f.slice), "figure": tell(f)} for f in sorted(sure, key=lambda f: -f.low)],
         "attacks": [
-            {"attack": _kind(place, "all of them, and as taken"), "accuracy": _text(f)} for place, f in attacked
+            {"attack": _kind(place, "all of them, and as taken"), "accuracy": tell(f)} for place, f in attacked
         ],
     }
 
@@ -126,7 +119,7 @@ def attribution(found: Found, folder: Path) -> dict[str, Any] | None:
         }
         for title, part in listed.groupby("row", sort=False)
     ]
-    rows = [{"said": REGISTRY[metric].title, "figure": _text(found[metric, "test"])} for metric in ATTRIBUTION]
+    rows = [{"said": REGISTRY[metric].title, "figure": tell(found[metric, "test"])} for metric in ATTRIBUTION]
     gallery = base64.b64encode((folder / PNG).read_bytes()).decode()
     return {"images": found[ATTRIBUTION[0], "test"].n, "rows": rows, "gallery": gallery, "captions": captions}
 
@@ -152,12 +145,12 @@ def privacy(found: Found, report: Path) -> dict[str, Any] | None:
         return None
     attacks = [("loss", ""), ("loss beyond that of the reference model", "_calibrated")]
     rows = [
-        {"by": by, "auc": _text(area), "tpr": _text(found.get((f"membership_tpr{suffix}", "test")))}
+        {"by": by, "auc": tell(area), "tpr": tell(found.get((f"membership_tpr{suffix}", "test")))}
         for by, suffix in attacks
         if (area := found.get((f"membership_auc{suffix}", "test")))
     ]
     files = _json(report / "personal_data.json")
-    return {"rows": rows, "share": _text(found["personal_data_share", "all"]), "files": files}
+    return {"rows": rows, "share": tell(found["personal_data_share", "all"]), "files": files}
 
 
 def leakage(found: Found, report: Path) -> dict[str, Any] | None:
@@ -165,12 +158,12 @@ def leakage(found: Found, report: Path) -> dict[str, Any] | None:
     if ("label_error_share", "train") not in found:
         return None
     copies = [
-        {"split": split, "near": _text(found[metric, split]), "exact": f"{found['exact_duplicates', split].value:.0f}"}
+        {"split": split, "near": tell(found[metric, split]), "exact": f"{found['exact_duplicates', split].value:.0f}"}
         for metric, split in found
         if metric == "near_duplicate_share"
     ]
     labels = {
-        metric: [{"split": place, "figure": _text(f)} for (name, place), f in found.items() if name == metric]
+        metric: [{"split": place, "figure": tell(f)} for (name, place), f in found.items() if name == metric]
         for metric in ("label_error_share", "annotator_alpha", "label_cue")
     }
     return {"copies": copies, **labels, **_json(report / "leakage.json")}
@@ -181,19 +174,7 @@ def _unassessable(found: Found, place: str) -> str:
 
 
 def _texts(found: Found, metrics: tuple[str, ...], place: str) -> dict[str, str]:
-    return {metric: _text(found.get((metric, place))) for metric in metrics}
-
-
-def _text(finding: Finding | None) -> str:
-    """`91.4 % [88.7, 93.5]`, costs and sizes as plain numbers; the interval stays on one line."""
-    if finding is None or not finding.is_number:
-        return "not assessable"
-    figures = (finding.value, finding.low, finding.high)
-    if REGISTRY[finding.metric].unit == NUMBER:
-        return "{:.3f} [{:.3f},\u00a0{:.3f}]".format(*figures)
-    sign = "+" if finding.metric in SIGNED else ""
-    value, low, high = (f"{100 * x:{sign}.1f}" for x in figures)
-    return f"{value}\u00a0{'pp' if sign else '%'} [{low},\u00a0{high}]"
+    return {metric: tell(found.get((metric, place))) for metric in metrics}
 
 
 def _json(path: Path) -> Any:
