@@ -257,7 +257,17 @@ def tell(about: Project, run: Path, verdict: Verdict, data: DataVersion, standin
         "standing": standing,
         "risks": [risk.model_dump(mode="json") for risk in load_risks(about.name)],
     }
-    folders = ("backbone", "audit", "model", "scratch", "predictions", "attributions", "report", "comparison")
+    folders = (
+        "backbone",
+        "audit",
+        "model",
+        "scratch",
+        "predictions",
+        "attributions",
+        "report",
+        "comparison",
+        "latency",
+    )
     return write_pages(
         name=about.name,
         decided=decided,

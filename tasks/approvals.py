@@ -1,9 +1,9 @@
 """Approvals: people who stand by a decision before its model is promoted; entries of the ledger, signed.
 
-An approval is bound to its decision's entry and to the sha256 of verdict, comparison with the champion, plan, report,
-predictions and model. It does not count when any of these has changed, when it has run out, when its signature does not
-hold by governance/roles.yaml, when the role was not asked for, or when the approver made the decision: four eyes, not
-two (separation of duties, Saltzer & Schroeder 1975, section I.A.3).
+An approval is bound to its decision's entry and to the sha256 of verdict, comparison with the champion, judged timings,
+plan, report, predictions and model. It does not count when any of these has changed, when it has run out, when its
+signature does not hold by governance/roles.yaml, when the role was not asked for, or when the approver made the
+decision: four eyes, not two (separation of duties, Saltzer & Schroeder 1975, section I.A.3).
 """
 
 import datetime as dt
@@ -25,7 +25,7 @@ from tasks.verdict import PASS
 APPROVAL = "approval"
 SINGLE_USER = "none asked for: this project runs with a single user"
 NONE_ASKED = "none asked for by the plan"
-BOUND = ("verdict", "comparison", "plan", "report", "predictions", "model")
+BOUND = ("verdict", "comparison", "latency", "plan", "report", "predictions", "model")
 Digests = dict[str, str]
 
 
@@ -58,6 +58,7 @@ def found_in(run: Path, plan: Path) -> Digests:
     """The same of the files as they are now below runs/<project>."""
     files = {"verdict": "verdict/verdict.json", "report": "report/report.json", "model": "model/model.safetensors"}
     files |= {"predictions": "predictions/predictions.parquet", "comparison": "comparison/verdict.json"}
+    files["latency"] = "latency/verdict.json"
     return {"plan": sha256_file(plan), **{name: sha256_file(run / file) for name, file in files.items()}}
 
 

@@ -36,6 +36,7 @@ PLACES = {
     "test": "images that the model had never seen",
     "train": "images that it learnt from",
     "all": "all images",
+    "cases": "images that must be read right",
 }
 
 

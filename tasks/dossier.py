@@ -17,7 +17,7 @@ LEVELS = ("high", "medium", "low")  # of a risk
 
 @dataclass(frozen=True)
 class Dossier:
-    """`found` holds the findings of the report and of the comparison; `scored` the images with the answers to them.
+    """`found` holds the findings of report, comparison and latency; `scored` the images with the answers to them.
 
     `champion` says who was compared with, or why nobody (`why_not`); `champion_answers` is None then.
     """
@@ -64,7 +64,7 @@ class Dossier:
 
 
 def read_dossier(project: str, decided: dict[str, Any], plan: Plan, folders: dict[str, Path]) -> Dossier:
-    """Read what `folders` hold: manifest, predictions, report, comparison, model and backbone.
+    """Read what `folders` hold: manifest, predictions, report, comparison, latency, model and backbone.
 
     `decided` is what is decided, in terms that JSON can hold: `verdict` as it goes on record, `data` the version of the
     data with its sentence, `params` every section in force, `standing` the waivers in use and how each risk stands, in
@@ -79,7 +79,7 @@ def read_dossier(project: str, decided: dict[str, Any], plan: Plan, folders: dic
         project=project,
         verdict=Verdict(verdict["overall"], verdict["sentence"], judgements, verdict["digests"]),
         plan=plan,
-        found=index_findings([*read_findings(folders["report"]), *read_findings(champion)]),
+        found=index_findings(f for name in ("report", "comparison", "latency") for f in read_findings(folders[name])),
         facts=read_json(folders["model"] / "model.json"),
         passport=read_json(folders["backbone"] / "passport.json"),
         manifest=table,

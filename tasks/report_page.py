@@ -1,6 +1,7 @@
 """The report of a release: one self-contained page, from the verdict in a sentence down to how all was made.
 
-Every figure on it is a Finding of report.json or comparison/report.json and names its metric and slice (tasks.figures).
+Every figure on it is a Finding of the report, the comparison or the latency, and names its metric and slice
+(tasks.figures).
 """
 
 from itertools import groupby

@@ -35,11 +35,13 @@ def write_pages(
     attributions: Path,
     report: Path,
     comparison: Path,
+    latency: Path,
     out: Path,
 ) -> None:
     """Write report.html and brief.html; `name` is the project's, `decided` as in read_dossier."""
     folders = {"manifest": manifest, "backbone": backbone, "audit": audit, "model": model, "scratch": scratch}
     folders |= {"predictions": predictions, "attributions": attributions, "report": report, "comparison": comparison}
+    folders["latency"] = latency
     dossier = read_dossier(name, decided, load_plan(plan), folders)
     environment = Environment(loader=PackageLoader("tasks", "."), autoescape=select_autoescape(default=True))
     environment.filters |= {"tell": tell, "traced": traced, "without": without}

@@ -8,10 +8,13 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from tasks.cases import ANSWERS
 from tasks.comparison import CHAMPION, write_comparison
 from tasks.evaluate import evaluate
-from tasks.gate import judge_folder, together
-from tasks.verdict import VERDICT, write_verdict
+from tasks.findings import Finding, write_findings
+from tasks.gate import judge_criteria, judge_folder, together, verdict_of
+from tasks.plan import load_plan
+from tasks.verdict import VERDICT, Verdict, write_verdict
 from tests.drawn_predictions import CLASSES, PARAMS, draw_manifest, draw_predictions, draw_tables
 
 PLAN = Path("governance/plan.yaml")
@@ -55,8 +58,8 @@ def write_release(root: Path) -> dict[str, Any]:
         table.to_parquet(root / name / f"{name.removeprefix('scratch_')}.parquet", index=False)
     inputs = {name: root / name for name in tables}
     report = evaluate.fn(**inputs, plan=PLAN, params=PARAMS, out=root / "report")
-    comparison = _compare(root, manifest)
-    verdict = together(judge_folder(report, PLAN, {}), comparison, False)
+    comparison, latency = _compare(root, manifest, tables["cases"]), _time(root)
+    verdict = together(together(judge_folder(report, PLAN, {}), comparison, False), latency, False)
     (root / "verdict").mkdir()
     write_verdict(verdict, root / "verdict" / VERDICT)
     _write_the_rest(root, manifest)
@@ -68,16 +71,26 @@ def write_release(root: Path) -> dict[str, Any]:
         "risks": [{"what": "Cats are taken for dogs.", "level": "low", "mitigation": None}],
     }
     folders = ("manifest", "backbone", "audit", "model", "scratch", "predictions", "attributions", "report")
-    given = {name: root / name for name in (*folders, "comparison", "data")}
+    given = {name: root / name for name in (*folders, "comparison", "latency", "data")}
     return {"name": "pets", "decided": decided, "plan": PLAN, **given}
 
 
-def _compare(root: Path, manifest: pd.DataFrame) -> Any:
+def _compare(root: Path, manifest: pd.DataFrame, cases: pd.DataFrame) -> Verdict:
     out = root / "comparison"
     out.mkdir()
     (out / CHAMPION).write_text(json.dumps({"version": "3", "why_not": None}))
     draw_predictions(manifest, 2.5, 3).to_parquet(out / "predictions.parquet", index=False)
-    return write_comparison(root / "predictions/predictions.parquet", out, root / "manifest", PLAN, PARAMS, {}, out)
+    cases.to_parquet(out / ANSWERS, index=False)
+    return write_comparison(root / "predictions", root / "cases", out, root / "manifest", PLAN, PARAMS, {}, out)
+
+
+def _time(root: Path) -> Verdict:
+    """One figure is there; what else the plan asks of latency is missing evidence."""
+    (root / "latency").mkdir()
+    found = [Finding("latency_p95_ms", "test", 4.0, 3.5, 5.0, 200, 200, "order statistics")]
+    write_findings(found, root / "latency/report.json")
+    plan = load_plan(PLAN)
+    return verdict_of(judge_criteria(found, plan.asked("latency"), plan.level, {}), False)
 
 
 def _write_the_rest(root: Path, manifest: pd.DataFrame) -> None:

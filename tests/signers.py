@@ -50,6 +50,6 @@ def decide(ledger: Ledger, roles: list[str] | None = None, days: int = 30, verdi
         "approval": asked,
         "by": "bob",
         "evidence": DIGESTS,
-        "recorded_for": {"verdict": "v" * 64, "comparison": "c" * 64},
+        "recorded_for": {"verdict": "v" * 64, "comparison": "c" * 64, "latency": "l" * 64},
     }
     return ledger.append("decision", "pets", body | more)

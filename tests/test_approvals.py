@@ -185,6 +185,7 @@ def test_a_printed_approval_comes_back_whole_and_anything_else_is_refused(ledger
 def test_what_is_found_in_a_run_is_what_a_decision_binds(tmp_path: Path, ledger: Ledger) -> None:
     files = (
         "comparison/verdict.json",
+        "latency/verdict.json",
         "verdict/verdict.json",
         "report/report.json",
         "model/model.safetensors",

@@ -20,6 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import flows.cli
+import flows.terminal
 from tasks.digests import sha256_file
 from tasks.ledger import Ledger
 from tasks.registry import Registry
@@ -300,7 +301,7 @@ def test_project_file_under_another_name_publishes_nothing(checkout: Path) -> No
 
 
 def test_new_project_is_begun_from_any_folder_of_the_checkout(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows.cli, "ROOM", 10**18)  # the project file is all that this test wants
+    monkeypatch.setattr(flows.terminal, "ROOM", 10**18)  # the project file is all that this test wants
     Path("notes").mkdir()
     os.chdir("notes")
     assert "make room" in keel("release", "--project", "cats", "--data", "../pets")[2]
@@ -333,7 +334,7 @@ def test_prefect_api_that_is_away_is_one_sentence(checkout: Path) -> None:
 
 def test_server_of_one_run_that_is_away_is_not_told_as_one_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    said = flows.cli.unexpected(httpx.ConnectError("refused"))
+    said = flows.terminal.unexpected(httpx.ConnectError("refused"))
     assert said.startswith("the server that Prefect starts for one run does not answer (refused); run the same command")
 
 
@@ -366,7 +367,7 @@ def test_server_that_is_away_is_named_without_its_password(at_released: None, mo
 
 
 def test_release_that_the_disk_cannot_hold_is_not_begun(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows.cli, "ROOM", 10**18)
+    monkeypatch.setattr(flows.terminal, "ROOM", 10**18)
     assert "MB left and a release may need 1000000000000; make room" in refused()
 
 
@@ -378,7 +379,7 @@ def small_disk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     disk.mkdir()
     if not mount or subprocess.run([mount, "-t", "tmpfs", "-o", "size=12m", "tmpfs", disk], check=False).returncode:
         pytest.skip("mounting a small disk needs root")
-    monkeypatch.setattr(flows.cli, "ROOM", 0)
+    monkeypatch.setattr(flows.terminal, "ROOM", 0)
     shutil.copytree(template, disk / "checkout")
     try:
         with working_in(disk / "checkout"):

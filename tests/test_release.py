@@ -13,7 +13,7 @@ import yaml
 
 from flows.release import Released, hold_to_order, release, rules
 from tasks.checkup import checkup
-from tasks.digests import sha256_file
+from tasks.digests import digest_of, sha256_file
 from tasks.errors import BackboneRefused, BadInput, Busy, DataRejected, DigestMismatch, RegistryTrouble
 from tasks.lease import hold
 from tasks.ledger import Ledger
@@ -137,6 +137,53 @@ def test_flips_alone_lead_to_a_candidate_between_the_two_that_is_judged_again(ch
     assert facts["interpolated"]["share"] in yaml.safe_load(Path("params.yaml").read_text())["interpolate"]["shares"]
     assert replay(registry, first).identical
     assert replay(registry, second).identical
+
+
+def ask_for_more(cases: Path, elsewhere: Path) -> None:
+    """Beside accuracy the plan asks for a must-pass case, an external set, and timings beside the champion's."""
+    write_images(elsewhere, noise=9)
+    cases.mkdir()
+    shutil.copy(elsewhere / "001.png", cases / "stripe.png")
+    row = {"file_name": "stripe.png", "label": "dog", "added": "2026-03-01", "provenance": "drawn", "why": "a test"}
+    pd.DataFrame([row]).to_csv(cases / "cases.csv", index=False)
+    write_plan(Path(), 0.6)
+    plan = yaml.safe_load(Path("governance/plan.yaml").read_text())
+    rest = {"minimum_n": 1, "severity": "block", "reason": "r"}
+    for name, section, metric, place, bound in (
+        ("case", "standard", "case_passed", "cases/case=*", {"at_least": 1.0}),
+        ("kept", "champion", "case_kept", "cases/case=*", {"at_least": 1.0}),
+        ("elsewhere", "external", "accuracy", "external/elsewhere", {"at_least": 0.6}),
+        ("quick", "latency", "latency_p95_ms", "test", {"at_most": 100}),
+        ("as-quick", "latency", "latency_ratio_to_champion", "test", {"at_most": 2}),
+    ):
+        asked = {"name": name, "metric": metric, "slice": place, **bound, **rest}
+        plan[section] = [*(plan[section] if isinstance(plan[section], list) else []), asked]
+    pinned = {"name": "elsewhere", "data": str(elsewhere), "sha256": digest_of(elsewhere), "reason": "r"}
+    Path("governance/plan.yaml").write_text(yaml.safe_dump({**plan, "external_sets": [pinned]}))
+
+
+def test_case_external_set_and_timings_are_judged_and_replayed(
+    checkout_after_release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_for_more(Path("cases"), Path("elsewhere"))
+    told = {"single_ms": [[5.0, 6.0]] * 100, "batch_ms": [[20.0]] * 100, "cold_start_s": 4.0, "peak_memory_mb": 700.0}
+    monkeypatch.setattr("tasks.measure_latency.time_in_fresh_process", lambda *_: told)
+    write_project(Path(), cases="cases")
+    first = release(project="pets")
+    assert (first.verdict, first.version) == ("PASS", "1")
+    assert "NOT APPLICABLE median time of an image over the champion's on test: there are no timings" in "\n".join(
+        first.criteria
+    )
+    write_project(Path(), cases="cases", params={**QUICK, "finetune": {**QUICK["finetune"], "seed": 5}})
+    second = release(project="pets")
+    said = [sentence.split(":")[0] for sentence in second.criteria]
+    assert "PASS must-pass case read right on cases/case=stripe" in said
+    assert "PASS must-pass case not lost against the champion on cases/case=stripe" in said
+    assert "PASS accuracy on external/elsewhere" in said
+    assert "PASS median time of an image over the champion's on test" in said
+    assert json.loads(Path("runs/pets/parity/parity.json").read_text())["paths"][2]["images"] > 0
+    registry = Registry("pets", settings())
+    assert [replay(registry, d).differences for d in registry.ledger.read("pets", "decision")] == [[], []]
 
 
 def test_plan_that_follows_a_look_at_the_test_set_cannot_pass(checkout_after_release: Path) -> None:

@@ -72,12 +72,15 @@ def pages(given: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def found(given: dict[str, Any]) -> Found:
-    return index_findings([*read_findings(given["report"]), *read_findings(given["comparison"])])
+    return index_findings(f for name in ("report", "comparison", "latency") for f in read_findings(given[name]))
 
 
 @pytest.fixture(scope="module")
 def dossier(given: dict[str, Any]) -> Dossier:
-    folders = {name: given[name] for name in ("manifest", "predictions", "report", "comparison", "model", "backbone")}
+    folders = {
+        name: given[name]
+        for name in ("manifest", "predictions", "report", "comparison", "latency", "model", "backbone")
+    }
     return read_dossier("pets", given["decided"], load_plan(PLAN), folders)
 
 
