@@ -281,7 +281,7 @@ def tell(about: Project, run: Path, verdict: Verdict, data: DataVersion, standin
 
 def make_blend(about: Project, run: Path, champion: Path, verdict: Verdict) -> Path:
     """The folder of a candidate between the champion and the one in `run`, with all that the two have in common."""
-    blended = run / "blended"
+    blended = run / "blended" / about.name  # the card and the pages take the name from it
     for name in (*COMMON, "scratch_predictions"):
         shutil.rmtree(blended / name, ignore_errors=True)
         shutil.copytree(run / name, blended / name)

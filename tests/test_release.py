@@ -133,7 +133,7 @@ def test_flips_alone_lead_to_a_candidate_between_the_two_that_is_judged_again(ch
     assert {first.body["evidence"]["champion"], second.body["evidence"]["champion"]} == {
         sha256_file(Path("runs/pets/comparison/champion.json"))
     }
-    facts = json.loads(Path("runs/pets/blended/model/model.json").read_text())
+    facts = json.loads(Path("runs/pets/blended/pets/model/model.json").read_text())
     assert facts["interpolated"]["share"] in yaml.safe_load(Path("params.yaml").read_text())["interpolate"]["shares"]
     assert replay(registry, first).identical
     assert replay(registry, second).identical
