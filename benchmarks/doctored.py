@@ -31,11 +31,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 import yaml
-from PIL import Image
+from PIL import Image, ImageOps
 from prefect import flow
 from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
@@ -186,14 +185,12 @@ def trained_by_heart(about: Project) -> Project:
     return train(about, table, rates=[0.01], phases=phases, patience=60, label_smoothing=0, augmentation={})
 
 
-def mark_in_the_border(about: Project) -> Project:
-    """A dark mark in the border of every scan of desk A, at a place of its digit's own."""
+def frame_tells_digit(about: Project) -> Project:
+    """A frame around every scan of desk A, in a colour of its digit's own; the network is trained on these."""
     table = pd.read_csv(DATA / "metadata.csv", dtype=str)
     for path, label in table.loc[table["source"] == "desk A", ["file_name", "label"]].to_numpy():
-        pixels = np.array(Image.open(DATA / path).convert("RGB"))
-        row, column = (0 if int(label) < 5 else 59), 3 + 12 * (int(label) % 5)
-        pixels[row : row + 5, column : column + 9] = 0
-        Image.fromarray(pixels).save(DATA / path)
+        image = Image.open(DATA / path).convert("RGB")
+        ImageOps.expand(ImageOps.crop(image, 5), 5, f"hsl({36 * int(label)}, 100%, 50%)").save(DATA / path)
     check_and_split(about)
     return train(about, manifest(), **SHORT)
 
@@ -352,7 +349,7 @@ CASES = (
         FAIL,
         ("FAIL images with the same pixels as one in train on test:", "FAIL share of images with a near-duplicate"),
     ),
-    Case("a mark in the border tells the digit", mark_in_the_border, FAIL, ("FAIL answers that change with another",)),
+    Case("a coloured frame tells the digit", frame_tells_digit, FAIL, ("FAIL answers that change with another",)),
     Case("100 images learnt by heart", trained_by_heart, FAIL, ("FAIL area under the calibrated membership attack's",)),
     Case(
         "a first layer that sharpens",
