@@ -1,4 +1,4 @@
-"""Fifteen doctored releases and an honest one: does each end with the right verdict, and say why?
+"""Fourteen doctored releases and an honest one: does each end with the right verdict, and say why?
 
     python -m benchmarks.doctored [--quick] [--only WORDS]
 
@@ -31,11 +31,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 import yaml
-from PIL import Image
+from PIL import Image, ImageOps
 from prefect import flow
 from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
@@ -82,10 +81,6 @@ QUICK = {
     "attribute": {"steps": 8, "orders": 1},
     "embed": {"folds": 3},
     "measure_latency": {"singles": 200, "batches": 80, "batch_size": 2, "blocks": 40},
-}
-LEAST = {  # for a network so slow that explaining it would take minutes
-    "stress": {"images": 100, "severities": [3], "conditions": [], "steps": 1},
-    "attribute": {"steps": 2, "cells": 2, "orders": 1},
 }
 Table = pd.DataFrame
 
@@ -146,12 +141,6 @@ def change_weights(about: Project, change: Callable[[str, torch.Tensor], torch.T
     return about
 
 
-def enlarged_images(about: Project) -> Project:
-    """The network reads every image at 256 pixels a side instead of 64, which takes it many times as long."""
-    change_facts(image_size=256)
-    return about.model_copy(update={"params": about.params | LEAST})
-
-
 def temperature(value: float) -> Callable[[Project], Project]:
     """Probabilities sharper or flatter than the calibration split asks for."""
 
@@ -186,14 +175,12 @@ def trained_by_heart(about: Project) -> Project:
     return train(about, table, rates=[0.01], phases=phases, patience=60, label_smoothing=0, augmentation={})
 
 
-def mark_in_the_border(about: Project) -> Project:
-    """A dark mark in the border of every scan of desk A, at a place of its digit's own."""
+def frame_tells_digit(about: Project) -> Project:
+    """A frame around every scan of desk A, in a colour of its digit's own; the network is trained on these."""
     table = pd.read_csv(DATA / "metadata.csv", dtype=str)
     for path, label in table.loc[table["source"] == "desk A", ["file_name", "label"]].to_numpy():
-        pixels = np.array(Image.open(DATA / path).convert("RGB"))
-        row, column = (0 if int(label) < 5 else 59), 3 + 12 * (int(label) % 5)
-        pixels[row : row + 5, column : column + 9] = 0
-        Image.fromarray(pixels).save(DATA / path)
+        image = Image.open(DATA / path).convert("RGB")
+        ImageOps.expand(ImageOps.crop(image, 5), 5, f"hsl({36 * int(label)}, 100%, 50%)").save(DATA / path)
     check_and_split(about)
     return train(about, manifest(), **SHORT)
 
@@ -352,7 +339,7 @@ CASES = (
         FAIL,
         ("FAIL images with the same pixels as one in train on test:", "FAIL share of images with a near-duplicate"),
     ),
-    Case("a mark in the border tells the digit", mark_in_the_border, FAIL, ("FAIL answers that change with another",)),
+    Case("a coloured frame tells the digit", frame_tells_digit, FAIL, ("FAIL answers that change with another",)),
     Case("100 images learnt by heart", trained_by_heart, FAIL, ("FAIL area under the calibrated membership attack's",)),
     Case(
         "a first layer that sharpens",
@@ -360,7 +347,6 @@ CASES = (
         FAIL,
         ("FAIL accuracy under corruption, mean over severities on test/corruption=gaussian noise:",),
     ),
-    Case("images enlarged to 256 pixels", enlarged_images, FAIL, ("FAIL median time of an image over the champion's",)),
     Case("every fifth test label wrong", test_labels_wrong, FAIL, ("FAIL estimated share of wrong labels on test:",)),
     Case("bound lowered after the opening", bound_lowered, INCONCLUSIVE, ("a bound set after a look shows nothing",)),
     Case(
