@@ -36,7 +36,7 @@ from tasks.compare import compare
 from tasks.comparison import FLIPS
 from tasks.data_version import DataVersion, data_version
 from tasks.decision import decided_by, version_tags
-from tasks.digests import sha256_file
+from tasks.digests import canonical_json, sha256_file, sha256_text
 from tasks.embed import embed
 from tasks.errors import BackboneRefused, BadInput, DigestMismatch
 from tasks.evaluate import evaluate
@@ -112,6 +112,8 @@ SECTIONS: tuple[type[Section], ...] = (
     InterpolateParams,
     CertifyParams,
 )
+# How figures are made; to change that after a look at the test set is to change the plan.
+MEASURING = (EvaluateParams, StressParams, AttributeParams, EmbedParams, MeasureLatencyParams)
 COMMON = ("check_data", "split", "shortlist", "backbone", "audit", "scratch")  # what candidates of one release share
 logger = logging.getLogger("flows.release")
 
@@ -163,6 +165,10 @@ def release(project: str = "digits", allow_dirty: bool = False, wait_for_approva
         make_verdict(about, run)
         admit_chosen(run / "backbone")
         champion = fetch_champion(registry, run / "model", run / "champion")
+        if (refused := refused_before(run, champion)) is not None:
+            return Released(
+                about.name, INCONCLUSIVE, f"{INCONCLUSIVE}: {refused}", [], last_decision(registry), None, None
+            )
         released, verdict = settle(registry, about, run, champion, data, in_ui)
         if flips_alone(verdict) and can_interpolate(champion / "model", run / "model"):
             blended = make_blend(about, run, champion, verdict)
@@ -295,6 +301,26 @@ def make_blend(about: Project, run: Path, champion: Path, verdict: Verdict) -> P
         out=blended / "model",
     )
     return blended
+
+
+def refused_before(run: Path, champion: Path) -> str | None:
+    """Why the candidate is not compared with a champion that was made from it; None where it was not.
+
+    Against a model that is half its own a candidate has few flips, so asking once more would let in what was refused.
+    """
+    facts = champion / "model/model.json"
+    made_of = json.loads(facts.read_text(encoding="utf-8")).get("interpolated", {}) if facts.is_file() else {}
+    if made_of.get("of") != identity(run / "model"):
+        return None
+    return (
+        "this candidate was refused for its negative flips, and the champion is the mixture of it and the one before; "
+        "train another candidate"
+    )
+
+
+def last_decision(registry: Registry) -> int:
+    """The number of the project's newest decision."""
+    return registry.ledger.read(registry.project, "decision")[-1].number
 
 
 def flips_alone(verdict: Verdict) -> bool:
@@ -464,7 +490,7 @@ def open_test_set(registry: Registry, about: Project, run: Path) -> Entry | None
     """
     plan = plan_on_record(registry, about)
     holdout, model = read_holdout(run / "split"), identity(run / "model")
-    refusal = open_holdout(registry.ledger, about.name, plan, holdout, model, decided_by())
+    refusal = open_holdout(registry.ledger, about.name, plan, holdout, model, decided_by(), terms(about))
     if refusal:
         logger.warning("%s", refusal.body["sentence"])
     return refusal
@@ -486,7 +512,8 @@ def hold_to_order(registry: Registry, about: Project, run: Path) -> tuple[Verdic
     for sentence in refused:
         logger.warning("%s", sentence)
     verdict, used = apply_waivers(verdict, waivers, plan.scaffold)
-    why = why_late(registry.ledger, about.name, plan_on_record(registry, about), read_holdout(run / "split"))
+    plan = plan_on_record(registry, about)
+    why = why_late(registry.ledger, about.name, plan, read_holdout(run / "split"), terms(about))
     if why is None or not verdict.passed:
         return verdict, used
     held = dataclasses.replace(verdict, overall=INCONCLUSIVE, sentence=f"{INCONCLUSIVE}: {why}")
@@ -521,8 +548,14 @@ def clear(registry: Registry, about: Project, run: Path, verdict: Verdict, decis
 def plan_on_record(registry: Registry, about: Project) -> Plan:
     """The plan as it is now, entered in the ledger unless it is the one that the ledger has last."""
     plan = load_plan(about.plan)
-    enter_plan(registry.ledger, about.name, plan, about.plan, decided_by())
+    enter_plan(registry.ledger, about.name, plan, about.plan, decided_by(), terms(about))
     return plan
+
+
+def terms(about: Project) -> str:
+    """The digest of what decides a verdict beside the plan."""
+    figures = {section.section: knobs(section, about).model_dump(mode="json") for section in MEASURING}
+    return sha256_text(canonical_json([dict(sorted(about.not_applicable.items())), figures]))
 
 
 def refuse_two_readings(about: Project) -> None:

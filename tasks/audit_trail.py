@@ -310,5 +310,8 @@ def _lines(name: str, check: Callable[[], Iterator[str]], sound: str) -> Iterato
     except KeelError as error:
         clean = False
         yield name, True, str(error)
+    except (KeyError, TypeError, ValueError) as error:  # of an entry that nothing here wrote
+        clean = False
+        yield name, True, f"an entry or a file lacks what it must say: {type(error).__name__}: {error}"
     if clean:
         yield name, False, sound

@@ -22,7 +22,7 @@ from tasks.predictions import read_table
 from tasks.slices import JUDGED
 
 PLAN, OPENING, REFUSAL = "plan", "opening", "refusal"
-SAMPLE = 200  # images of a set that an entry names: those with the lowest sha256, which is a random draw
+SAMPLE = 200  # images of a split that an entry names: those with the lowest sha256, which is a random draw
 MARK = 16  # characters of a sha256 that tell images apart
 WORN = 0.5  # a set of which a larger share was opened before is that one still
 
@@ -33,7 +33,7 @@ class Holdout:
 
     digest: str
     sizes: dict[str, int]
-    images: frozenset[str]
+    images: dict[str, frozenset[str]]
 
     @property
     def fresh_labels(self) -> str:
@@ -41,13 +41,17 @@ class Holdout:
         return " and ".join(f"{n + 1} fresh images for {split}" for split, n in self.sizes.items())
 
     def share_in(self, opening: Entry) -> float:
-        """About which share of these images that opening showed: exact for sets of no more than SAMPLE images.
+        """About which share of these images that opening showed, in the split where it is largest: a new mirror makes
+        no old test split fresh. Exact for splits of no more than SAMPLE images.
 
         The share of its sample that is here, times its size, is how many both have (Broder 1997).
         """
-        sample = opening.body["sample"]
-        common = sum(mark in self.images for mark in sample) / len(sample) * sum(opening.body["sizes"].values())
-        return common / sum(self.sizes.values())
+        sizes, samples = opening.body["sizes"], opening.body["sample"]
+
+        def common(marks: frozenset[str]) -> float:
+            return sum(sum(m in marks for m in s) / len(s) * sizes[split] for split, s in samples.items())
+
+        return max(common(marks) / len(marks) for marks in self.images.values())
 
 
 def read_holdout(manifest: Path) -> Holdout:
@@ -60,15 +64,19 @@ def holdout_of(rows: pd.DataFrame) -> Holdout:
     """The same from rows with split, sha256 and label; their order does not matter."""
     told = sorted(rows[["split", "sha256", "label"]].astype(str).itertuples(index=False, name=None))
     sizes = {split: int((rows["split"] == split).sum()) for split in JUDGED if (rows["split"] == split).any()}
-    return Holdout(sha256_text(canonical_json(told)), sizes, frozenset(mark[:MARK] for mark in rows["sha256"]))
+    marks = {s: frozenset(mark[:MARK] for mark in rows.loc[rows["split"] == s, "sha256"]) for s in sizes}
+    return Holdout(sha256_text(canonical_json(told)), sizes, marks)
 
 
-def enter_plan(ledger: Ledger, project: str, plan: Plan, file: Path, by: str) -> None:
-    """Write down which plan is in force, in full, unless it is the one that the ledger has last."""
+def enter_plan(ledger: Ledger, project: str, plan: Plan, file: Path, by: str, terms: str = "") -> None:
+    """Write down which plan is in force, in full, unless the ledger has it last, to the letter.
+
+    `terms` is the digest of what else decides a verdict: which criteria do not apply, how figures are made.
+    """
+    body = {"plan": plan.digest, "terms": terms, "file": str(file), "content": plan.model_dump(mode="json")}
     entered = ledger.read(project, PLAN)
-    if not entered or entered[-1].body["plan"] != plan.digest:
-        content = plan.model_dump(mode="json")
-        ledger.append(PLAN, project, {"plan": plan.digest, "file": str(file), "content": content, "by": by})
+    if not entered or not body.items() <= entered[-1].body.items():
+        ledger.append(PLAN, project, {**body, "by": by})
 
 
 def openings_of(ledger: Ledger, project: str, holdout: Holdout) -> list[Entry]:
@@ -76,14 +84,16 @@ def openings_of(ledger: Ledger, project: str, holdout: Holdout) -> list[Entry]:
     return [entry for entry in ledger.read(project, OPENING) if holdout.share_in(entry) > WORN]
 
 
-def open_holdout(ledger: Ledger, project: str, plan: Plan, holdout: Holdout, model: str, by: str) -> Entry | None:
+def open_holdout(
+    ledger: Ledger, project: str, plan: Plan, holdout: Holdout, model: str, by: str, terms: str = ""
+) -> Entry | None:
     """Enter that the model is about to be scored; when a budget is spent, return the refusal's entry instead.
 
     The same model under the same plan on the same rows was opened before, and is not counted again. `seen` says that
     the figures are shown to whoever asked for them, as every release does.
     """
     before = openings_of(ledger, project, holdout)
-    about = {"plan": plan.digest, "holdout": holdout.digest, "model": model}
+    about = {"plan": plan.digest, "terms": terms, "holdout": holdout.digest, "model": model}
     if any(about.items() <= entry.body.items() for entry in before):
         return None
     models = list(dict.fromkeys(entry.body["model"] for entry in before))
@@ -94,22 +104,29 @@ def open_holdout(ledger: Ledger, project: str, plan: Plan, holdout: Holdout, mod
         sentence = why_stopped(plan, models, accuracies(models, ledger.read(project, "decision")))
     if sentence is not None:
         return ledger.append(REFUSAL, project, {**about, "sentence": sentence, "by": by})
-    sample = sorted(holdout.images)[:SAMPLE]
+    sample = {split: sorted(marks)[:SAMPLE] for split, marks in holdout.images.items()}
     body = {**about, "sizes": holdout.sizes, "sample": sample, "number": len(before) + 1, "seen": True, "by": by}
     ledger.append(OPENING, project, body)
     return None
 
 
-def why_late(ledger: Ledger, project: str, plan: Plan, holdout: Holdout) -> str | None:
-    """What to say when the plan was first entered after the images were first opened; None when it came before."""
-    entered = next(entry for entry in ledger.read(project, PLAN) if entry.body["plan"] == plan.digest)
-    first = min(openings_of(ledger, project, holdout), key=lambda entry: entry.number)
-    if entered.number < first.number:
+def why_late(ledger: Ledger, project: str, plan: Plan, holdout: Holdout, terms: str = "") -> str | None:
+    """What to say when not this plan was in force as the images were first opened; None when it was.
+
+    In force is the last that was entered before: of several plans on record none can be picked after a look.
+    """
+    entered, first = ledger.read(project, PLAN), min(openings_of(ledger, project, holdout), key=lambda e: e.number)
+    then = next((entry for entry in reversed(entered) if entry.number < first.number), None)
+    asked = {"plan": plan.digest, "terms": terms}
+    if then is not None and asked.items() <= then.body.items():
         return None
+    now = next(entry for entry in reversed(entered) if asked.items() <= entry.body.items())
+    same = then is not None and then.body["plan"] == plan.digest
+    what = "not the plan but what decides beside it (criteria that do not apply, how figures are made) is another: it"
     return (
-        f"the plan in force ({plan.digest[:12]}) was first entered on {_day(entered)}, after these test images were "
-        f"first opened on {_day(first)} under plan {first.body['plan'][:12]}, and a bound set after a look shows "
-        f"nothing; go back to a plan of before, or label {holdout.fresh_labels}"
+        f"{what if same else f'the plan in force ({plan.digest[:12]})'} was entered on {_day(now)}, after these test "
+        f"images were first opened on {_day(first)} under plan {first.body['plan'][:12]}, and a bound set after a look "
+        f"shows nothing; go back to what was in force then, or label {holdout.fresh_labels}"
     )
 
 

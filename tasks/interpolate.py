@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
+from tasks.digests import identity
 from tasks.finetune import NOTICE, fit_temperature, load_tensors
 from tasks.params import InterpolateParams
 from tasks.scorer import FACTS, WEIGHTS, Scorer, normalise, outputs_of
@@ -62,7 +63,12 @@ def interpolate(
     within = [t for t in tried if t[2] <= budget]
     share, accuracy, flips = max(within, key=lambda t: t[1]) if within else min(tried, key=lambda t: t[2])
     blend(old.net, new.net, share, tensors["train"][0], facts)
-    chosen = {"share": share, "validation_accuracy": accuracy, "validation_negative_flips": flips}
+    chosen = {
+        "share": share,
+        "of": identity(model),
+        "validation_accuracy": accuracy,
+        "validation_negative_flips": flips,
+    }
     facts |= {
         "temperature": fit_temperature(new.net, facts, *tensors["calibration"]),
         "interpolated": chosen,

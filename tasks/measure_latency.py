@@ -74,7 +74,8 @@ def time_in_fresh_process(model: Path, files: list[str], params: MeasureLatencyP
         check=False,
     )
     if done.returncode:
-        raise BadInput(f"the process that was to be timed on {model} failed: {done.stderr.strip().splitlines()[-1]}")
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise BadInput(f"the process that was to be timed on {model} failed: {said}")
     answer = file.with_suffix(".out")
     told: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     file.unlink()

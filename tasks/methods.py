@@ -66,7 +66,8 @@ def _statistics(dossier: Dossier) -> list[str]:
     return [
         f"Every figure has an interval at {100 * knobs['level']:g} % confidence; the title of a figure (hold the "
         "pointer over it) says by which method.",
-        f"Where images belong together, whole groups are resampled, {knobs['resamples']} times (seed {knobs['seed']}).",
+        f"Where images belong together, whole groups are resampled, {knobs['resamples']} times (seed {knobs['seed']}); "
+        f"with fewer than {knobs['min_clusters']} groups it is units, such as one scan.",
         "A demand is met when the end of the interval that speaks against the model meets it; among many slices of one "
         "demand a failure must stand after Holm's correction (1979).",
     ]

@@ -4,6 +4,7 @@ Every figure on it is a Finding of the report, the comparison or the latency, an
 (tasks.figures).
 """
 
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tasks.report_sections import (
     weak_slices,
 )
 from tasks.sentences import describe_place
+from tasks.slices import iter_splits
 from tasks.strips import ends, scale_for, strip, strip_rows
 from tasks.verdict import FAIL, INCONCLUSIVE, NOT_APPLICABLE, Judgement
 
@@ -95,8 +97,17 @@ def wrong(dossier: Dossier) -> list[Line]:
 def unknown(dossier: Dossier) -> list[Line]:
     """What is still not known: demands left open, what the plan does not ask, limitations of the backbone."""
     silent = [f"{name.capitalize()} was not judged: {none}" for name, _, none in dossier.by_section() if none]
-    said = [*_beside_the_point(dossier), *silent, *dossier.passport["limitations"]]
+    said = [*_beside_the_point(dossier), *_few_groups(dossier), *silent, *dossier.passport["limitations"]]
     return [*_said(dossier, INCONCLUSIVE), *((line, line) for line in said)]
+
+
+def _few_groups(dossier: Dossier) -> Iterator[str]:
+    """Where the groups of a split are too few to resample, so that its intervals say nothing of other groups."""
+    least = dossier.params["evaluate"]["min_clusters"]
+    for split, rows in iter_splits(dossier.manifest):
+        groups = rows["group"].nunique()
+        if groups < min(least, len(rows)):
+            yield f"Other groups: {split} holds {groups}, too few to resample; its intervals speak for these alone."
 
 
 def champion(dossier: Dossier, data: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from tasks.strict_yaml import StrictLoader
 from tasks.verdict import PASS, Verdict
 
 RISKS = Path("governance/risks.yaml")
+PROJECTS = Path("governance/projects")
 ACCEPTANCE = "acceptance"
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -86,6 +87,11 @@ def load_risks(project: str, path: Path = RISKS) -> list[Risk]:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'the register'}: {p['msg']}" for p in error.errors())
         raise BadInput(f"{path}: {problems}; the keys of a risk are {', '.join(Risk.model_fields)}") from error
+    for risk in register.risks:
+        if not (PROJECTS / f"{risk.project}.yaml").is_file():
+            raise BadInput(
+                f"{path}: risk {risk.id} is of project '{risk.project}', which is not in {PROJECTS}; correct it"
+            )
     return [risk for risk in register.risks if risk.project == project]
 
 

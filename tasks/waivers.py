@@ -77,13 +77,20 @@ def waivers_in_force(
 
 
 def waiver_fault(entry: Entry, roles: Roles) -> str | None:
-    """What is wrong with a waiver for good, or None; an unsigned one of a warning lifts nothing."""
+    """What is wrong with a waiver for good, or None. Unsigned it counts for a warning alone, where nobody can sign."""
     body = entry.body
     if lacking := [key for key in ABOUT if not isinstance(body.get(key), str)]:
         return f"it lacks {', '.join(lacking)}"
-    if SIGNATURE not in body and body["severity"] == "warn":
-        return None
-    return signer_fault(entry, _act(body["severity"]), roles)
+    unsigned = SIGNATURE not in body and body["severity"] == "warn" and not roles.people
+    if not unsigned and (fault := signer_fault(entry, _act(body["severity"]), roles)):
+        return fault
+    try:
+        at, until = instant(entry.at), instant(body["until"])
+    except ValueError as error:
+        return f"its date cannot be read ({error})"
+    if (until - at).days > LONGEST:
+        return f"it is to last until {body['until']}, longer than the {LONGEST} days that a waiver may"
+    return None
 
 
 def _misplaced(entry: Entry, criteria: dict[str, Criterion], author: str) -> str | None:

@@ -93,7 +93,7 @@ def test_the_shared_part_is_estimated_without_bias_from_a_sample() -> None:
     for start in range(0, 100_000, 2000):
         old, new = images(range(start, start + 1000)), images(range(start + 400, start + 1400))
         entry = Opened()
-        entry.body = {"sample": sorted(old.images)[:SAMPLE], "sizes": old.sizes}
+        entry.body = {"sample": {"test": sorted(old.images["test"])[:SAMPLE]}, "sizes": old.sizes}
         errors.append(new.share_in(entry) - 0.6)  # type: ignore[arg-type]
     assert abs(np.mean(errors)) < 3 * np.std(errors) / np.sqrt(len(errors))
     assert np.std(errors) < 0.05
@@ -105,13 +105,49 @@ def test_a_plan_of_after_the_first_opening_is_late_and_the_one_of_before_is_not(
     opened(ledger, images(range(50)), later, "m1")
     why = why_late(ledger, "pets", later, images(range(50)))
     assert why is not None
-    assert f"the plan in force ({later.digest[:12]}) was first entered on 20" in why
+    assert f"the plan in force ({later.digest[:12]}) was entered on 20" in why
     assert f"under plan {plan().digest[:12]}" in why
-    assert why.endswith("go back to a plan of before, or label 51 fresh images for test")
+    assert why.endswith("go back to what was in force then, or label 51 fresh images for test")
     opened(ledger, images(range(50)), plan(), "m2")
     assert why_late(ledger, "pets", plan(), images(range(50))) is None
     opened(ledger, images(range(50, 100)), later, "m2")
     assert why_late(ledger, "pets", later, images(range(50, 100))) is None
+
+
+def test_of_several_plans_on_record_none_can_be_picked_after_the_look(ledger: Ledger) -> None:
+    loose, strict = plan(at_least=0.5), plan()
+    enter_plan(ledger, "pets", loose, Path("plan.yaml"), "me")
+    opened(ledger, images(range(50)), strict, "m1")
+    enter_plan(ledger, "pets", loose, Path("plan.yaml"), "me")
+    assert "after these test images were first opened" in str(why_late(ledger, "pets", loose, images(range(50))))
+    assert why_late(ledger, "pets", strict, images(range(50))) is None
+
+
+def test_what_decides_beside_the_plan_cannot_be_changed_after_the_look_either(ledger: Ledger) -> None:
+    for terms in ("as agreed", "one criterion lifted"):
+        enter_plan(ledger, "pets", plan(), Path("plan.yaml"), "me", terms)
+        assert open_holdout(ledger, "pets", plan(), images(range(50)), "m1", "me", terms) is None
+    assert why_late(ledger, "pets", plan(), images(range(50)), "as agreed") is None
+    why = str(why_late(ledger, "pets", plan(), images(range(50)), "one criterion lifted"))
+    assert why.startswith("not the plan but what decides beside it")
+    assert len(ledger.read("pets", "opening")) == 2
+
+
+def test_a_changed_section_that_decides_nothing_is_on_record_all_the_same(ledger: Ledger) -> None:
+    asked = {"roles": ["compliance"], "valid_days": 30, "reason": "because"}
+    first = Plan.model_validate(plan_document({**CRITERION, "reason": "because"}, approval=asked))
+    for used in (first, first, plan()):
+        enter_plan(ledger, "pets", used, Path("plan.yaml"), "me")
+    entered = ledger.read("pets", "plan")
+    assert [e.body["content"]["approval"] is None for e in entered] == [False, True]
+    assert len({e.body["plan"] for e in entered}) == 1
+
+
+def test_a_new_mirror_makes_no_old_test_split_fresh(ledger: Ledger) -> None:
+    opened(ledger, images(range(50)), plan(), "m1")
+    rows = pd.DataFrame({"sha256": [sha256_text(str(n)) for n in range(150)], "label": "a"})
+    wider = holdout_of(rows.assign(split=["test"] * 50 + ["mirror"] * 100))
+    assert len(openings_of(ledger, "pets", wider)) == 1
 
 
 def test_a_spent_budget_refuses_names_the_fresh_images_and_enters_nothing_as_opened(ledger: Ledger) -> None:

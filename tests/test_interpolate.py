@@ -1,6 +1,7 @@
 """Between two models: the ends are the models, BatchNorm is measured anew, and flips decide before accuracy does."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tasks.digests import sha256_file
+from flows.release import refused_before
+from tasks.digests import identity, sha256_file
 from tasks.interpolate import blend, can_interpolate, interpolate
 from tasks.params import InterpolateParams
 from tasks.scorer import FACTS, WEIGHTS, Scorer, normalise
@@ -95,10 +97,25 @@ def test_the_share_is_chosen_on_validation(
         outcomes[share] = (hits.mean(), (before & ~hits).mean())
     wanted = min(v[1] for v in outcomes.values()) if fewest else max(v[0] for v in outcomes.values())
     assert outcomes[chosen["share"]][1 if fewest else 0] == wanted
+    assert chosen["of"] == identity(models[1])
     assert (chosen["validation_accuracy"], chosen["validation_negative_flips"]) == outcomes[chosen["share"]]
     assert not torch.equal(
         load_file(tmp_path / WEIGHTS)["conv1.0.weight"], load_file(models[1] / WEIGHTS)["conv1.0.weight"]
     )
+
+
+def test_a_candidate_is_not_compared_with_a_champion_that_was_mixed_from_it(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for name, made_of in (("mixed", identity(models[1])), ("other", "somebody else")):
+        write_model(tmp_path / name, 1, interpolated={"share": 0.5, "of": made_of})
+    run, champions = tmp_path / "run", tmp_path / "champions"
+    shutil.copytree(models[1], run / "model")
+    for name in ("mixed", "other"):
+        shutil.copytree(tmp_path / name, champions / name / "model")
+    assert "the mixture of it and the one before" in str(refused_before(run, champions / "mixed"))
+    assert refused_before(run, champions / "other") is None
+    assert refused_before(run, tmp_path / "nobody") is None
 
 
 def _pixels(root: Path, place: int) -> np.ndarray:

@@ -192,7 +192,7 @@ def test_plan_that_follows_a_look_at_the_test_set_cannot_pass(checkout_after_rel
     outcome = release(project="pets")
     registry = Registry("pets", settings())
     assert (outcome.verdict, outcome.version) == ("INCONCLUSIVE", None)
-    assert "was first entered on 20" in outcome.sentence
+    assert "was entered on 20" in outcome.sentence
     assert "after these test images were first opened on 20" in outcome.sentence
     sizes = pd.read_parquet("runs/pets/split/manifest.parquet")["split"].value_counts()
     fresh = f"label {sizes['test'] + 1} fresh images for test and {sizes['mirror'] + 1} fresh images for mirror"

@@ -143,10 +143,23 @@ def test_an_edited_waiver_counts_for_nothing(ledger: Ledger, change: dict[str, A
 def test_an_unsigned_waiver_that_calls_a_blocking_criterion_a_warning_lifts_nothing(ledger: Ledger) -> None:
     body = {k: v for k, v in waive(ledger).body.items() if k != "signature"} | {"severity": "warn"}
     forged = Ledger(ledger.url).append(WAIVER, "pets", body)
-    assert waiver_fault(forged, PEOPLE) is None
-    found, (refused,) = waivers_in_force([forged], plan(), PEOPLE, "bob", TODAY)
+    assert waiver_fault(forged, PEOPLE) == "its signature is not ada's"
+    assert waiver_fault(forged, NOBODY) is None
+    found, (refused,) = waivers_in_force([forged], plan(), NOBODY, "bob", TODAY)
     assert found == {}
     assert "which is not what the plan asks of mirror" in refused
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [("soon", "its date cannot be read"), ("2099-01-01T00:00:00+00:00", "longer than the 366 days that a waiver may")],
+)
+def test_a_waiver_written_by_hand_needs_a_date_that_is_near(ledger: Ledger, until: str, said: str) -> None:
+    body = {**waive(ledger, "noise", by="sam", roles=NOBODY).body, "until": until}
+    ledger.append(WAIVER, "pets", body)
+    found, (refused,) = waivers_in_force(ledger.read("pets"), plan(), NOBODY, "sam", TODAY)
+    assert found["noise"].number == 1
+    assert said in refused
 
 
 def test_a_steward_waives_a_warning_and_no_criterion_that_blocks(ledger: Ledger) -> None:
