@@ -19,6 +19,7 @@ DECISIONS = {
     FAIL: "The new model must not be used: it falls short of what was demanded beforehand.",
     INCONCLUSIVE: "The new model may not be used yet: the evidence is too thin to decide.",
 }
+UNSET = " But nobody has yet set these demands for this use: they are a starting point that suits no one in particular."
 DEMANDS = {  # what the criteria of a section ask for, to people who do not know their names
     "standard": "enough right answers",
     "champion": "answers no worse than those of the model in use",
@@ -47,7 +48,7 @@ def brief(dossier: Dossier) -> dict[str, Any]:
         "project": dossier.project,
         "use_case": plan.use_case,
         "outcome": dossier.verdict.overall,
-        "decision": DECISIONS[dossier.verdict.overall],
+        "decision": DECISIONS[dossier.verdict.overall] + (UNSET if plan.scaffold else ""),
         "why": against(dossier, "block"),
         "benefit": benefit(dossier),
         "tried": [f"{_count(dossier, name)} {said}{_sources(dossier, name)}" for name, said in _tried(dossier)],

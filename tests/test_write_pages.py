@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from markupsafe import escape
 
-from tasks.brief import DEMANDS, benefit, plain_place
+from tasks.brief import DEMANDS, UNSET, benefit, brief, plain_place
 from tasks.dossier import Dossier, read_dossier
 from tasks.findings import Found, index_findings, read_findings
 from tasks.metrics import NUMBER, REGISTRY
@@ -187,6 +187,12 @@ def test_without_costs_the_brief_has_no_figure_in_money(dossier: Dossier) -> Non
 )
 def test_places_are_said_in_plain_words(place: str, said: str) -> None:
     assert plain_place(place) == said
+
+
+def test_the_brief_says_when_nobody_has_set_the_demands(dossier: Dossier) -> None:
+    assert UNSET not in brief(dossier)["decision"]
+    scaffold = replace(dossier, plan=dossier.plan.model_copy(update={"scaffold": True}))
+    assert brief(scaffold)["decision"].endswith(UNSET)
 
 
 def test_the_brief_has_words_for_every_section_of_a_plan() -> None:
