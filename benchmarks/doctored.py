@@ -78,7 +78,7 @@ SHORT = {  # a training of seconds, at the rate that the honest release chose
 }
 QUICK = {
     "evaluate": {"resamples": 300},
-    "stress": {"images": 120, "severities": [3], "conditions": [], "steps": 5},
+    "stress": {"images": 160, "severities": [1, 3], "conditions": [], "steps": 5},
     "attribute": {"steps": 8, "orders": 1, "images": 160},
     "embed": {"folds": 3},
     "measure_latency": {"singles": 200, "batches": 80, "batch_size": 2, "blocks": 40},

@@ -27,12 +27,10 @@ from tasks.difference import flips, load_side
 from tasks.digests import sha256_file
 from tasks.errors import BadInput, DigestMismatch
 from tasks.history import aliases_after, deployments, live_on
-from tasks.holdout import enter_plan
 from tasks.ledger import Ledger
-from tasks.plan import load_plan
 from tasks.registry import Registry
 from tasks.replay import replay
-from tasks.settings import prepare_environment, settings
+from tasks.settings import settings
 from tasks.summary import find_decision
 from tests.small_checkout import HERE, QUICK, working_in, write_plan, write_project
 
@@ -50,16 +48,12 @@ def original(template: Path, tmp_path_factory: pytest.TempPathFactory, prefect_s
     root = tmp_path_factory.mktemp("audited") / "checkout"
     shutil.copytree(template, root)
     with working_in(root):
-        write_plan(Path(), 0.7)
-        plan = Path("governance/plan.yaml")
-        ledger = Ledger(prepare_environment().ledger_url)
-        enter_plan(ledger, "pets", load_plan(plan), plan, "tester")  # before any look at the test set
         write_plan(Path(), 0.6)
         write_project(Path(), params=params(seed=1))
         assert release(project="pets").version == "1"
         write_plan(Path(), 0.6, minimum_n=10_000)
         assert release(project="pets").verdict == "INCONCLUSIVE"
-        write_plan(Path(), 0.7)
+        write_plan(Path(), 0.6)  # the plan of the first look, which alone can pass
         write_project(Path(), params=params(seed=2))
         pd.read_csv("pets/metadata.csv").assign(note="looked at").to_csv("pets/metadata.csv", index=False)
         assert release(project="pets").version == "2"
@@ -186,8 +180,8 @@ def edit_row(registry: Registry) -> str:
 
 
 def spoil_row(registry: Registry) -> str:
-    in_ledger("UPDATE ledger SET body = '{' WHERE number = 2")
-    return "ledger: entry 2 of the ledger (plan, "
+    in_ledger("UPDATE ledger SET body = '{' WHERE number = 1")
+    return "ledger: entry 1 of the ledger (plan, "
 
 
 def forge_row(registry: Registry) -> str:
@@ -452,10 +446,7 @@ def test_changelog_tells_release_by_release_what_changed(untouched: Registry) ->
     assert oldest.startswith("Version 1, ")
     assert "* **Data**: pets is not under DVC; digest of its files: " in newest
     assert "* **Model**: trained anew, before version 1; " in newest
-    assert (
-        "test: accuracy on test must be at least 60 %, n at least 20 -> accuracy on test must be at least 70 %"
-        in newest
-    )
+    assert "* **Plan**: unchanged" in newest
     assert f"* Not released, decision {decision(untouched, 1)} of " in newest
     assert "* **Plan**: version 1, 2 criteria" in oldest
 
