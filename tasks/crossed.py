@@ -125,10 +125,20 @@ def score_interval(stack: np.ndarray, variance: float, quantile: float, clusters
 
     When nothing varies each cluster counts once.
     """
-    gained, lost = float((stack > 0).mean()), float((stack < 0).mean())
-    alone = gained + lost - (gained - lost) ** 2  # the variance of one image under one seed
     z = float(norm.ppf((1 + level) / 2))
-    number = alone / variance * (z / quantile) ** 2 if variance > NO_SPREAD else float(clusters.count)
+    number = alone(stack) / variance * (z / quantile) ** 2 if variance > NO_SPREAD else float(clusters.count)
+    return score_at(stack, number, level)
+
+
+def alone(stack: np.ndarray) -> float:
+    """The variance of one image under one seed."""
+    gained, lost = float((stack > 0).mean()), float((stack < 0).mean())
+    return gained + lost - (gained - lost) ** 2
+
+
+def score_at(stack: np.ndarray, number: float, level: float) -> Interval:
+    """Wilson's interval for a mean of booleans, Tango's for one of -1, 0 and 1, as if from `number` images."""
+    gained, lost = float((stack > 0).mean()), float((stack < 0).mean())
     if stack.dtype == bool:
         return wilson(gained * number, number, level)
     return tango(gained * number, lost * number, number, level)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.crossed import METHOD, Estimate
+from tasks.crossed import METHOD, Estimate, alone, score_at
 from tasks.estimates import DECIMALS, NO_SPREAD
-from tasks.intervals import Interval, tango, wilson
+from tasks.intervals import Interval
 from tasks.metrics import between_groups, group_means
 from tasks.params import EvaluateParams
 from tasks.resampling import Weights, bootstrap, choose_clusters
@@ -113,13 +113,8 @@ class GroupFigures:
 
     def _score(self, said: np.ndarray, variance: float, level: float) -> Interval:
         """Wilson's or Tango's interval at as many images as would vary like this average; as in tasks/crossed.py."""
-        gained, lost = float((said > 0).mean()), float((said < 0).mean())
-        alone = gained + lost - (gained - lost) ** 2
-        number = alone / variance if variance > NO_SPREAD else self._clusters_among(said.shape[1])
-        number = min(number, float(said.size))
-        if said.dtype == bool:
-            return wilson(gained * number, number, level)
-        return tango(gained * number, lost * number, number, level)
+        number = alone(said) / variance if variance > NO_SPREAD else self._clusters_among(said.shape[1])
+        return score_at(said, min(number, float(said.size)), level)
 
     def _clusters_among(self, images: int) -> float:
         return max(1.0, self.clusters.count * images / len(self.codes))

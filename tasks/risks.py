@@ -12,17 +12,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from tasks.digests import canonical_json, sha256_text
 from tasks.errors import BadInput
+from tasks.governance_file import read_governance_file
 from tasks.ledger import Entry
 from tasks.project import NAME
 from tasks.roles import Roles, signer_fault, statement
 from tasks.signatures import sign
-from tasks.strict_yaml import StrictLoader
 from tasks.verdict import PASS, Verdict
 
 RISKS = Path("governance/risks.yaml")
@@ -78,15 +77,8 @@ class Register(BaseModel):
 
 def load_risks(project: str, path: Path = RISKS) -> list[Risk]:
     """The project's risks; BadInput names the file and the key."""
-    try:
-        register = Register.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader))
-    except OSError as error:
-        raise BadInput(f"cannot read the risk register {path}: {error.strerror}; bring it back from git") from error
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path} is not valid YAML: {error}") from error
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'the register'}: {p['msg']}" for p in error.errors())
-        raise BadInput(f"{path}: {problems}; the keys of a risk are {', '.join(Risk.model_fields)}") from error
+    keys = f"of a risk are {', '.join(Risk.model_fields)}"
+    register = read_governance_file(Register, path, "risk register", keys)
     for risk in register.risks:
         if not (PROJECTS / f"{risk.project}.yaml").is_file():
             raise BadInput(

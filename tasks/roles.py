@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from tasks.errors import BadInput
+from tasks.governance_file import read_governance_file
 from tasks.ledger import Entry
 from tasks.plan import Role
 from tasks.signatures import is_signed, public_key, public_text
-from tasks.strict_yaml import StrictLoader
 
 ROLES = Path("governance/roles.yaml")
 SKEW = dt.timedelta(minutes=5)  # how far a signer's clock may be ahead of the ledger's
@@ -94,18 +93,11 @@ class Roles(BaseModel):
 
 def load_roles(path: Path = ROLES) -> Roles:
     """Read and check the roles; BadInput names the file and the key."""
-    try:
-        return Roles.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader))
-    except OSError as error:
-        raise BadInput(f"cannot read the roles {path}: {error.strerror}; bring the file back from git") from error
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path} is not valid YAML: {error}") from error
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'the roles'}: {p['msg']}" for p in error.errors())
-        raise BadInput(
-            f"{path}: {problems}; the keys are {', '.join(Roles.model_fields)}, of a person "
-            f"{', '.join(Person.model_fields)}, of may {', '.join(May.model_fields)}"
-        ) from error
+    keys = (
+        f"are {', '.join(Roles.model_fields)}, of a person {', '.join(Person.model_fields)}, of may "
+        f"{', '.join(May.model_fields)}"
+    )
+    return read_governance_file(Roles, path, "roles", keys, it="the file")
 
 
 def statement(by: str, role: str, why: str, now: dt.datetime, until: dt.date | dt.datetime) -> dict[str, Any]:
