@@ -1,4 +1,4 @@
-"""Fourteen doctored releases and an honest one: does each end with the right verdict, and say why?
+"""Fifteen doctored releases and an honest one: does each end with the right verdict, and say why?
 
     python -m benchmarks.doctored [--quick] [--only WORDS]
 
@@ -11,7 +11,8 @@ or the error that refuses the release, is the expected one, when its sentences n
 is still the honest one.
 
 The plan is the bundled one, but four criteria that only warn there decide here: each-corruption, membership-attack,
-no-border-shortcut and label-errors. It is so from the first opening on, and the honest release passes it.
+no-border-shortcut and label-errors; and 95 answers of 100 must come within 20 ms. It is so from the first opening on,
+and the honest release passes it.
 
 `--quick` resamples less and stresses fewer images. Exits 0 only when every case holds.
 """
@@ -33,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import timm
 import torch
 import yaml
 from PIL import Image, ImageOps
@@ -41,19 +43,8 @@ from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_setting
 from prefect.testing.utilities import prefect_test_harness
 from safetensors.torch import load_file, save_file
 
-from flows.release import (
-    PROJECTS,
-    RUNS,
-    Released,
-    identify_data,
-    knobs,
-    make_verdict,
-    open_test_set,
-    put_plan_on_record,
-    reach_registry,
-    release,
-    settle,
-)
+from flows.common import PROJECTS, RUNS, knobs, reach_registry
+from flows.release import Released, identify_data, make_verdict, open_test_set, put_plan_on_record, release, settle
 from tasks.check_data import check_data
 from tasks.errors import KeelError
 from tasks.fetch_champion import fetch_champion
@@ -71,6 +62,8 @@ HERE = Path(__file__).parent.parent
 NAME = "digits"
 PLAN, RUN, DATA = Path("governance/plan.yaml"), RUNS / NAME, Path("data")
 BLOCKING = ("each-corruption", "membership-attack", "no-border-shortcut", "label-errors")
+DEADLINE = 20  # ms in which 95 of 100 answers must come; the honest model needs 2 to 10, as busy as the machine is
+DEEPER = 200  # blocks of the slow model
 SEED = 0
 SHORT = {  # a training of seconds, at the rate that the honest release chose
     "rates": [0.012],
@@ -132,6 +125,20 @@ def sharpening_first_layer(about: Project) -> Project:
         return weights + 2 * weights.abs().amax(dim=(1, 2, 3), keepdim=True) * grain
 
     return change_weights(about, sharper)
+
+
+def two_hundred_layers_more(about: Project) -> Project:
+    """Two hundred blocks that change nothing: the same answers, many times as slow.
+
+    The last scale of a new block is zero, so that what comes in goes out (as in Net2DeeperNet, Chen et al. 2016).
+    """
+    facts = json.loads((RUN / "model" / FACTS).read_text())
+    options = facts["options"] | {"layers": [1, 1, 1 + DEEPER, 1]}
+    for file, outputs in ((RUN / "model" / WEIGHTS, len(facts["classes"])), (RUN / "backbone/backbone.safetensors", 0)):
+        net = timm.create_model(facts["architecture"], num_classes=outputs, zero_init_last=True, **options)
+        save_file(net.state_dict() | load_file(file), file)
+    change_facts(options=options)
+    return about
 
 
 def change_weights(about: Project, change: Callable[[str, torch.Tensor], torch.Tensor]) -> Project:
@@ -355,6 +362,7 @@ CASES = (
         FAIL,
         ("FAIL accuracy under corruption, mean over severities on test/corruption=gaussian noise:",),
     ),
+    Case("200 blocks more that do nothing", two_hundred_layers_more, FAIL, ("FAIL 95th percentile",)),
     Case("every fifth test label wrong", test_labels_wrong, FAIL, ("FAIL estimated share of wrong labels on test:",)),
     Case("bound lowered after the opening", bound_lowered, INCONCLUSIVE, ("a bound set after a look shows nothing",)),
     Case(
@@ -432,6 +440,7 @@ def write_checkout(root: Path) -> None:
     plan = yaml.safe_load((root / PLAN).read_text(encoding="utf-8"))
     for criterion in (c for section in plan.values() if isinstance(section, list) for c in section):
         criterion["severity"] = "block" if criterion["name"] in BLOCKING else criterion["severity"]
+        criterion.update({"at_most": DEADLINE} if criterion["name"] == "quick-answers" else {})
     (root / PLAN).write_text(yaml.safe_dump(plan, sort_keys=False), encoding="utf-8")
 
 

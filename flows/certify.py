@@ -19,16 +19,8 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 
-from flows.release import (
-    PROJECTS,
-    RUNS,
-    identify_data,
-    knobs,
-    prepare,
-    put_plan_on_record,
-    reach_registry,
-    refuse_two_readings,
-)
+from flows.common import PROJECTS, RUNS, knobs, reach_registry
+from flows.release import identify_data, prepare, put_plan_on_record, refuse_two_readings
 from flows.runner import task_runner
 from tasks import ablation, certificate
 from tasks.certificate import at_chosen_rates, fallen_behind, replaced

@@ -24,6 +24,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.approval import refuse_to_wait_alone, wait_for_approvals
+from flows.common import PARAMS, PROJECTS, RUNS, all_params, knobs, reach_registry
 from tasks.approvals import found_in
 from tasks.attribute import attribute
 from tasks.audit_augmentation import audit_augmentation
@@ -57,7 +58,6 @@ from tasks.params import (
     AUTO,
     AttributeParams,
     AuditParams,
-    CertifyParams,
     CheckDataParams,
     ChooseBackboneParams,
     EmbedParams,
@@ -65,12 +65,9 @@ from tasks.params import (
     FinetuneParams,
     InterpolateParams,
     MeasureLatencyParams,
-    S,
-    Section,
     ShortlistParams,
     SplitParams,
     StressParams,
-    load_section,
 )
 from tasks.plan import Plan, load_plan
 from tasks.predict import predict
@@ -83,7 +80,7 @@ from tasks.register import identity, register
 from tasks.registry import Registry
 from tasks.risks import RISKS, load_risks, outcomes_of, standing_of
 from tasks.roles import ROLES, load_roles
-from tasks.settings import Settings, prepare_environment, without_password
+from tasks.settings import prepare_environment
 from tasks.shortlist import shortlist
 from tasks.split import split
 from tasks.stress import stress
@@ -92,26 +89,8 @@ from tasks.waivers import apply_waivers, waivers_in_force
 from tasks.write_card import write_card
 from tasks.write_pages import write_pages
 
-PARAMS = Path("params.yaml")
 CATALOGUE = Path("governance/backbones.yaml")
 BACKBONES = Path("backbones")
-PROJECTS = Path("governance/projects")
-RUNS = Path("runs")
-SECTIONS: tuple[type[Section], ...] = (
-    CheckDataParams,
-    SplitParams,
-    ShortlistParams,
-    ChooseBackboneParams,
-    AuditParams,
-    FinetuneParams,
-    StressParams,
-    AttributeParams,
-    EmbedParams,
-    EvaluateParams,
-    MeasureLatencyParams,
-    InterpolateParams,
-    CertifyParams,
-)
 # How figures are made; to change that after a look at the test set is to change the plan.
 MEASURING = (EvaluateParams, StressParams, AttributeParams, EmbedParams, MeasureLatencyParams)
 COMMON = ("check_data", "split", "shortlist", "backbone", "audit", "scratch")  # what candidates of one release share
@@ -463,20 +442,6 @@ def plan_review(about: Project) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def reach_registry(project: str, chosen: Settings) -> Registry:
-    """MLflow and the ledger, asked before anything is learnt that they could not take.
-
-    What a killed process left half moved is put back before anybody asks who is champion.
-    """
-    registry = Registry(project, chosen)
-    with registry.alone():
-        pass
-    registry.experiment_id()
-    logger.info("MLflow at %s and the ledger answer", without_password(chosen.tracking_uri))
-    return registry
-
-
-@task(cache_policy=NO_CACHE)
 def put_plan_on_record(registry: Registry, about: Project) -> None:
     """Enter the plan in the ledger before there is a result that it could follow."""
     plan_on_record(registry, about)
@@ -566,20 +531,6 @@ def refuse_two_readings(about: Project) -> None:
             "which read params.yaml alone; write the numbers into params.yaml, or remove `params` from "
             f"{PROJECTS / about.name}.yaml"
         )
-
-
-def knobs(record_type: type[S], about: Project) -> S:
-    """A stage's parameters: params.yaml with the project's overrides."""
-    unknown = set(about.params) - {section.section for section in SECTIONS}
-    if unknown:
-        known = ", ".join(section.section for section in SECTIONS)
-        raise BadInput(f"project {about.name}: params has no section {sorted(unknown)}; the sections are {known}")
-    return load_section(record_type, PARAMS, about.params.get(record_type.section))
-
-
-def all_params(about: Project) -> dict[str, Any]:
-    """Every section in force, for the record."""
-    return {section.section: knobs(section, about).model_dump(mode="json") for section in SECTIONS}
 
 
 def rules(about: Project, run: Path) -> dict[str, Path]:

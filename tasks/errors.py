@@ -4,6 +4,7 @@ KeelError
 |- BadInput            an argument, a path or a parameter is wrong
 |  `- PlanInvalid      governance/plan.yaml (or a project's own plan) does not load
 |- DataRejected        the data contract failed, or the data cannot be read at all
+|  |- NoImages         a folder or a production window holds no image at all
 |  |- DirtyData        the data differs from the version that DVC has recorded
 |  `- UnreadableImage  a file is not one whole still image that Keel can decode
 |- AugmentationRejected the audit found that an ingredient of augmentation does harm
@@ -31,6 +32,10 @@ class PlanInvalid(BadInput):
 
 class DataRejected(KeelError):
     """The data contract failed, or the data cannot be read at all."""
+
+
+class NoImages(DataRejected):
+    """There is no image at all where images should be."""
 
 
 class DirtyData(DataRejected):

@@ -11,10 +11,9 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.bundle import fetch_recorded
 from tasks.digests import identity
-from tasks.errors import DigestMismatch
 from tasks.findings import TIMINGS
 from tasks.registry import Registry
-from tasks.scorer import WEIGHTS
+from tasks.versions import fetch_model
 
 VERSION = "version.json"
 logger = logging.getLogger("tasks.fetch_champion")
@@ -35,14 +34,7 @@ def fetch_champion(registry: Registry, candidate: Path, out: Path) -> Path:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
     if version is not None and not (out / "model").is_dir():
-        with registry.logged(version) as served:
-            folder = next(iter(served.rglob(WEIGHTS)), served).parent
-            if identity(folder) != digest:
-                raise DigestMismatch(
-                    f"what MLflow serves as version {version} of {registry.project} is not the model that was "
-                    f"registered ({digest}); `keel audit --project {registry.project}` says what else was changed"
-                )
-            shutil.copytree(folder, out / "model")
+        fetch_model(registry, version, digest, out / "model")
         logger.info("fetched the champion, version %s of %s", version, registry.project)
     if version is not None:
         fetch_timings(registry, version, out)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.errors import BadInput, DataRejected
+from tasks.errors import BadInput, DataRejected, NoImages
 from tasks.images import measure
 
 METADATA = "metadata.csv"
@@ -57,7 +57,12 @@ def read_folder(root: Path) -> pd.DataFrame:
 
 
 def read_window(root: Path) -> pd.DataFrame:
-    """The images of one production window, in the form of `read_folder`; an unknown label is ""."""
+    """The images of one production window, in the form of `read_folder`; an unknown label is "".
+
+    NoImages where there is no such window, or an empty one.
+    """
+    if not root.is_dir():
+        raise NoImages(f"there is no window {root}")
     return _table(_read(root, labels_required=False))
 
 
@@ -66,15 +71,25 @@ def measure_folder(root: Path, images: pd.DataFrame) -> pd.DataFrame:
 
     Every file is read and decoded once. A file that cannot be decoded keeps its row: `problem` says why.
     """
-    taken = sorted(set(MEASURED) & set(images.columns))
-    if taken:
-        raise DataRejected(f"{root}: {METADATA} has the columns {taken}, which Keel measures itself; rename them")
+    refuse_measured_columns(root, images)
     facts = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for facts_of_one in pool.map(_measure_file, (root / path for path in images["path"])):
             facts.append(facts_of_one)
             if len(facts) % PROGRESS_EVERY == 0:
                 logger.info("measured %d of %d images", len(facts), len(images))
+    return with_measures(images, facts)
+
+
+def refuse_measured_columns(root: Path, images: pd.DataFrame) -> None:
+    """DataRejected where metadata.csv already has a column of MEASURED."""
+    taken = sorted(set(MEASURED) & set(images.columns))
+    if taken:
+        raise DataRejected(f"{root}: {METADATA} has the columns {taken}, which Keel measures itself; rename them")
+
+
+def with_measures(images: pd.DataFrame, facts: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows of `images` with what was measured on each, in their order: the columns MEASURED."""
     measured = images.assign(**pd.DataFrame(facts, columns=MEASURED, index=images.index))
     for column in WHOLE_NUMBERS:
         measured[column] = measured[column].astype("Int64" if measured[column].isna().any() else "int64")
@@ -101,7 +116,7 @@ def _read(root: Path, labels_required: bool = True) -> list[dict[str, str]]:
         rows = [_row_of_class_folder(root, file, labels_required) for file in files]
         _refuse_empty_classes(root, {row["label"] for row in rows})
     if not rows:
-        raise DataRejected(f"{root} holds no images; expected {METADATA} with images beside it, or one folder a class")
+        raise NoImages(f"{root} holds no images; expected {METADATA} with images beside it, or one folder a class")
     _refuse_twins(root, {row["path"] for row in rows} | set(files))
     padded = [f"{row['path']} ({row['label']!r})" for row in rows if row["label"] != row["label"].strip()]
     _refuse(padded, f"in {root} have a label that begins or ends with a space; remove it")

@@ -60,7 +60,12 @@ def decode(source: Path | bytes, name: str, most_pixels: int = MOST_PIXELS) -> I
 
 
 def measure(content: bytes, most_pixels: int = MOST_PIXELS) -> dict[str, Any]:
-    """What the data contract asks about one file.
+    """What the data contract asks about one file: the facts of `read_image`."""
+    return read_image(content, most_pixels)[1]
+
+
+def read_image(content: bytes, most_pixels: int = MOST_PIXELS) -> tuple[Image.Image | None, dict[str, Any]]:
+    """The upright RGB image, None where it cannot be decoded, and what the data contract asks about the file.
 
     `mode` is the file's own; width and height are those of the upright image. Brightness is the mean and contrast the
     standard deviation of grey levels (0 to 255); sharpness is the variance of the Laplacian (Pech-Pacheco et al. 2000,
@@ -72,11 +77,11 @@ def measure(content: bytes, most_pixels: int = MOST_PIXELS) -> dict[str, Any]:
     try:
         image, header = _decode(content, most_pixels)
     except UnreadableImage as problem:
-        return facts | {"problem": str(problem)}
+        return None, facts | {"problem": str(problem)}
     grey = np.asarray(image.convert("L"))
     brightness, contrast, sharpness = float(grey.mean()), float(grey.std()), _sharpness(grey)
     facts |= {"brightness": brightness, "contrast": contrast, "sharpness": sharpness}
-    return facts | header | {"width": image.width, "height": image.height, "decodable": True}
+    return image, facts | header | {"width": image.width, "height": image.height, "decodable": True}
 
 
 def _content(source: Path | bytes) -> bytes:

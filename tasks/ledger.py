@@ -41,6 +41,8 @@ for verb in ("UPDATE", "DELETE"):
     rule = f"CREATE RULE ledger_no_{verb.lower()} AS ON {verb} TO ledger DO INSTEAD NOTHING"
     event.listen(entries, "after_create", DDL(rule).execute_if(dialect="postgresql"))
 
+Rows = tuple[Table, list[dict[str, Any]]]
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -67,7 +69,7 @@ class Ledger:
         try:
             self.engine = _engine(url)
         except (SQLAlchemyError, ImportError, OSError) as error:  # ImportError: the URL's driver is not installed
-            raise _trouble(error, url) from error
+            raise trouble_of(error, url) from error
         self.make(metadata)
 
     def make(self, tables: MetaData) -> None:
@@ -75,7 +77,7 @@ class Ledger:
         try:
             tables.create_all(self.engine)
         except (SQLAlchemyError, OSError) as error:
-            raise _trouble(error, self.url) from error
+            raise trouble_of(error, self.url) from error
 
     @contextmanager
     def writing(self, table: Table) -> Iterator[Connection]:
@@ -86,10 +88,13 @@ class Ledger:
                     connection.execute(text(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE"))
                 yield connection
         except SQLAlchemyError as error:
-            raise _trouble(error, self.url) from error
+            raise trouble_of(error, self.url) from error
 
-    def append(self, kind: str, project: str, body: dict[str, Any]) -> Entry:
-        """Add one entry at the end. An entry that names an intent closes it; RegistryTrouble when one did already."""
+    def append(self, kind: str, project: str, body: dict[str, Any], also: Rows | None = None) -> Entry:
+        """Add one entry at the end. An entry that names an intent closes it; RegistryTrouble when one did already.
+
+        `also` are rows of another table that are written with it, or not at all.
+        """
         with self.writing(entries) as connection:
             if "intent" in body:
                 _refuse_twice(connection, project, body["intent"])
@@ -100,6 +105,8 @@ class Ledger:
             hash_ = _hash(number, at, kind, project, content, previous)
             row = {"number": number, "at": at, "kind": kind, "project": project}
             connection.execute(entries.insert().values(**row, body=content, previous=previous, hash=hash_))
+            if also and also[1]:
+                connection.execute(also[0].insert(), also[1])
         return Entry(number, at, kind, project, json.loads(content), previous, hash_)
 
     def read(self, project: str | None = None, kind: str | None = None) -> list[Entry]:
@@ -113,7 +120,7 @@ class Ledger:
             with self.engine.connect() as connection:
                 return [_entry(row) for row in connection.execute(query)]
         except SQLAlchemyError as error:
-            raise _trouble(error, self.url) from error
+            raise trouble_of(error, self.url) from error
 
     def sound(self, project: str) -> list[Entry]:
         """The project's entries; RegistryTrouble when the chain does not hold, for then they answer for nothing."""
@@ -190,7 +197,8 @@ def _entry(row: Any) -> Entry:
     return Entry(row.number, row.at, row.kind, row.project, body, row.previous, row.hash)
 
 
-def _trouble(error: Exception, url: str) -> RegistryTrouble:
+def trouble_of(error: Exception, url: str) -> RegistryTrouble:
+    """What a database says, as one sentence that names the ledger."""
     cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     return RegistryTrouble(
         f"the ledger at {without_password(url)} does not answer: {cause}; set KEEL_LEDGER_URL or mend it"

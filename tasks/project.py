@@ -32,6 +32,7 @@ class Project(BaseModel):
     name: str = Field(pattern=NAME)
     data: Path
     plan: Path = Path("governance/plan.yaml")
+    watch: Path = Path("governance/watch.yaml")  # how the nights are judged
     classes: list[str] | None = None  # None: the labels found in the data
     group: str | None = None  # rows that share it never lie in two splits
     unit: str | None = None  # the thing photographed; rows that share it are resampled together

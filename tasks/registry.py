@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.errors import Busy, RegistryTrouble
 from tasks.lease import Lease, hold
-from tasks.ledger import Entry, Ledger
+from tasks.ledger import Entry, Ledger, Rows
 from tasks.settings import Settings, without_password
 
 META = "registered_model_meta"  # which MLflow adds to what it downloads
@@ -48,8 +48,8 @@ class Change:
         """The intent's number, which tags whatever the change makes."""
         return self.intent.number
 
-    def close(self, kind: str, body: dict[str, Any]) -> Entry:
-        """Write the entry that makes the change final, with the aliases that it moved.
+    def close(self, kind: str, body: dict[str, Any], also: Rows | None = None) -> Entry:
+        """Write the entry that makes the change final, with the aliases that it moved and rows of another table.
 
         It fails when another process has taken over.
         """
@@ -57,7 +57,7 @@ class Change:
         before, now = self.intent.body["before"], self.registry.aliases()
         moved = {alias: now[alias] for alias in ALIASES if now[alias] != before[alias]}
         content = {**body, "intent": self.number, **({"moved": moved} if moved else {})}
-        self.closing = self.registry.ledger.append(kind, self.registry.project, content)
+        self.closing = self.registry.ledger.append(kind, self.registry.project, content, also)
         return self.closing
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+import flows.common
 import flows.release
 from tasks.backbones import RepositoryFile, load_catalogue
 from tasks.digests import PLUMBING, modules_behind
@@ -181,7 +182,7 @@ def test_stages_use_no_key_of_the_project_beside_those_that_they_name() -> None:
 def test_params_have_one_section_for_each_record_and_for_each_pretrained_architecture() -> None:
     sections = set(yaml.safe_load(Path("params.yaml").read_text()))
     pretrained = {name for name, stage in PIPELINE.items() if stage["cmd"].split()[3] == BEFOREHAND}
-    assert sections == {s.section for s in flows.release.SECTIONS} | pretrained
+    assert sections == {s.section for s in flows.common.SECTIONS} | pretrained
 
 
 def test_every_pretrained_architecture_is_kept_under_its_name_and_listed_in_the_catalogue() -> None:

@@ -1,0 +1,281 @@
+"""Nightly: is the champion still right about what production sees, and what follows if not.
+
+pull -> read the window and hold it against its contract -> ask champion, previous and challenger -> count the labels
+that have arrived -> compare with the reference -> decide -> record -> act -> report. Each night has one verdict:
+HEALTHY, WATCH, HARM, NO DATA or CANNOT JUDGE. The same night of the same model on the same images is judged once; run
+again, it only finishes what a kill left open. HARM puts an earlier version back where that is proved better on these
+very images, and moves nothing where it is not.
+"""
+
+import datetime as dt
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import flow
+
+from flows.common import PROJECTS, RUNS, knobs, reach_registry
+from tasks.best_version import choose
+from tasks.digests import sha256_file
+from tasks.errors import BadInput, DataRejected, NoImages
+from tasks.fallbacks import fallbacks, why_by_hand
+from tasks.fetch_versions import fetch_versions
+from tasks.folders import PRODUCTION
+from tasks.incident import incident_of, moved_since, open_incident
+from tasks.lease import hold
+from tasks.ledger import Entry, Ledger
+from tasks.night import CANNOT_JUDGE, HARM, NO_DATA, Answer, Night, sentence_of, together
+from tasks.night_tables import ScoredWindow, labelled_images
+from tasks.nights import due, is_late, last_before, recorded, reference_nights, remembered
+from tasks.params import CheckDataParams
+from tasks.project import Project, load_project
+from tasks.pull_windows import pull_windows
+from tasks.record_night import record_night
+from tasks.registry import Registry
+from tasks.report_drift import report_drift
+from tasks.report_night import report_night
+from tasks.restore import restore
+from tasks.score_versions import score_versions
+from tasks.score_window import score_window
+from tasks.settings import prepare_environment
+from tasks.versions import Served
+from tasks.watch import Watch, load_watch
+from tasks.watch_drift import watch_drift
+from tasks.watch_harm import watch_harm
+from tasks.windows import Window, days, find_windows, parse_date
+
+NIGHTS, SERVED, EVIDENTLY = "nights", "served", "evidently"
+NEVER = Answer(False, "", ())
+logger = logging.getLogger("flows.nightly")
+
+
+@flow(name="nightly", validate_parameters=False)
+def nightly(
+    project: str = "digits",
+    date: str | None = None,
+    until: str | None = None,
+    windows: str | None = None,
+    pull: bool = False,
+) -> list[Night]:
+    """Judge the nights that are due, and act on what they say.
+
+    `date` is a day such as 2026-06-01, `yesterday` or `today`; with `until`, every night from it to that one. Without,
+    every window after the last night on record. `windows` is another folder of windows than the project's own; `pull`
+    fetches what git and DVC have first.
+    """
+    chosen = prepare_environment()
+    for name in ("tasks", "flows"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    about = load_project(PROJECTS / f"{project}.yaml")
+    watch = load_watch(about.watch)
+    root = Path(windows) if windows else about.data / PRODUCTION
+    with hold(Ledger(chosen.ledger_url), f"{about.name}.nightly", chosen.state, wait=1):
+        if pull:
+            pull_windows(about.data)
+        registry = reach_registry(about.name, chosen)
+        registry.repair_if_free()
+        chosen_nights = nights_to_judge(registry, watch, root, date, until)
+        if not chosen_nights:
+            logger.info("no window lies after the last night on record; --date judges one again")
+        judged = [revalidate(registry, about, watch, window, root) for window in chosen_nights]
+    return judged
+
+
+def nights_to_judge(registry: Registry, watch: Watch, root: Path, date: str | None, until: str | None) -> list[Window]:
+    """The windows, oldest first, there or not."""
+    entries = registry.ledger.sound(registry.project)
+    if date is None and until is None:
+        return [Window(day, root / day.isoformat()) for day in due(entries, there(root), None, watch.catch_up)]
+    day = the_day(date or until or "", watch)
+    if until is not None:
+        last = the_day(until, watch)
+        if last < day:
+            raise BadInput(f"the last night, {last}, lies before the first, {day}")
+        return [Window(one, root / one.isoformat()) for one in days(day, last)]
+    asked = due(entries, (), day, watch.catch_up) if date in ("yesterday", "today") else [day]
+    return [Window(one, root / one.isoformat()) for one in asked]
+
+
+def there(root: Path) -> list[dt.date]:
+    """The nights that have a window."""
+    return [window.date for window in find_windows(root)]
+
+
+def the_day(text: str, watch: Watch) -> dt.date:
+    """A date, or yesterday or today in the time zone of the rules."""
+    today = watch.today(dt.datetime.now(dt.UTC))
+    named = {"today": today, "yesterday": today - dt.timedelta(days=1)}
+    return named[text] if text in named else parse_date(text)
+
+
+def revalidate(registry: Registry, about: Project, watch: Watch, window: Window, root: Path) -> Night:
+    """One night, from its window to its record and what follows from it."""
+    entries = registry.ledger.sound(registry.project)
+    served = serving(registry, RUNS / about.name / SERVED)
+    place = RUNS / about.name / NIGHTS
+    found = look_at(window, about, [one.model for one in served.values()], place / window.name)
+    scored = found if isinstance(found, ScoredWindow) else None
+    night = recorded(entries, window.name, scored.digest() if scored else "", served["champion"].digest)
+    if night is not None:
+        logger.info("on record: %s", night.sentence)
+        act(registry, about, watch, night, root)
+        return night
+    data = ask_data(found, watch)
+    body, rows = judge(registry, about, watch, window, scored, data, served)
+    night = record_night(registry, body, rows, place / window.name)
+    act(registry, about, watch, night, root)
+    show(registry, about, watch, window, night, scored, served["champion"])
+    return night
+
+
+def serving(registry: Registry, out: Path) -> dict[str, Served]:
+    """The versions behind the aliases, on disk; BadInput where nobody is champion."""
+    aliases = {alias: version for alias, version in registry.aliases().items() if version is not None}
+    if "champion" not in aliases:
+        raise BadInput(f"{registry.project} has no champion to revalidate; `keel release` makes one")
+    found = fetch_versions(registry, sorted(set(aliases.values())), out)
+    return {alias: found[version] for alias, version in aliases.items()}
+
+
+def look_at(window: Window, about: Project, models: list[Path], out: Path) -> ScoredWindow | Answer:
+    """The window measured and scored, or why there is nothing to judge."""
+    try:
+        return score_window(window, about, knobs(CheckDataParams, about), models, out)
+    except NoImages as error:
+        return Answer(True, NO_DATA, (str(error),))
+    except DataRejected as error:
+        return Answer(True, CANNOT_JUDGE, (f"the window cannot be read: {error}",))
+
+
+def judge(
+    registry: Registry,
+    about: Project,
+    watch: Watch,
+    window: Window,
+    scored: ScoredWindow | None,
+    data: Answer,
+    served: dict[str, Served],
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The body of the night's record, and the rows of the labels that count from it on."""
+    entries, champion = registry.ledger.read(registry.project), served["champion"]
+    before = last_before(entries, window.name)
+    harm, drift = Answer(False, "", (), remembered(before)), NEVER
+    if scored is not None and not data.against:
+        if not is_late(entries, window.name):
+            pairs = answered(about, champion, window, watch)
+            harm = watch_harm(registry.ledger, about.name, watch, champion, window, pairs, harm.facts)
+        nights = reference_nights(entries, watch.reference.first, watch.reference.nights)
+        reference = rescored(about, champion, window, [name for name in nights if name != window.name])
+        drift = watch_drift(scored, reference, champion, watch, harm, seed=window.date.toordinal())
+    verdict, said = together({"data": data, "harm": harm, "drift": drift})
+    body = {
+        "night": window.name,
+        "verdict": verdict,
+        "sentence": sentence_of(window.name, verdict, said),
+        "sentences": said,
+        "model": champion.digest,
+        "version": champion.version,
+        "versions": {alias: one.version for alias, one in served.items()},
+        "window": scored.digest() if scored else "",
+        "images": len(scored.table()) if scored else 0,
+        "broken": list(data.said) if data.against == CANNOT_JUDGE else [],
+        "watch": sha256_file(about.watch),
+        "harm": {key: value for key, value in harm.facts.items() if key != "count"},
+        "drift": drift.facts,
+    }
+    return body, harm.facts.get("count", [])
+
+
+def ask_data(found: ScoredWindow | Answer, watch: Watch) -> Answer:
+    """Whether there is anything to judge: enough images, which keep their contract."""
+    if isinstance(found, Answer):
+        return found
+    images = len(found.table())
+    if images < watch.least_images:
+        return Answer(True, NO_DATA, (f"{images} images came, and a night takes {watch.least_images}",))
+    broken = found.broken()
+    if broken:
+        return Answer(True, CANNOT_JUDGE, tuple(f"the window breaks its contract: {rule}" for rule in broken))
+    return Answer(True, "", ())
+
+
+def answered(about: Project, champion: Served, tonight: Window, watch: Watch) -> list[tuple[Window, ScoredWindow]]:
+    """The windows of the last days that the champion has answered, tonight's last; late labels are looked for there."""
+    first = tonight.date - dt.timedelta(days=watch.late_labels_days)
+    windows = [Window(day, tonight.folder.parent / day.isoformat()) for day in days(first, tonight.date)]
+    pairs = [(window, at(about, window.name)) for window in windows if window.folder.is_dir()]
+    return [(window, scored) for window, scored in pairs if scored.has(champion.digest) and not scored.broken()]
+
+
+def rescored(about: Project, champion: Served, tonight: Window, nights: list[str]) -> list[ScoredWindow]:
+    """The reference windows as this champion sees them: one that it has not answered yet, it answers now."""
+    found = []
+    for night in nights:
+        window = Window(dt.date.fromisoformat(night), tonight.folder.parent / night)
+        scored = at(about, night)
+        again = scored if scored.has(champion.digest) else look_at(window, about, [champion.model], scored.folder)
+        found += [again] if isinstance(again, ScoredWindow) else []
+    return found
+
+
+def at(about: Project, night: str) -> ScoredWindow:
+    """Where a night's window is kept once it was scored."""
+    return ScoredWindow(night, RUNS / about.name / NIGHTS / night)
+
+
+def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Path) -> None:
+    """What HARM asks for, once: an incident, and the version put back that is proved better, or why none is.
+
+    The incident names the version to move to before anything moves, so that a killed night goes on from there.
+    """
+    entries = registry.ledger.sound(registry.project)
+    if night.verdict != HARM:
+        return
+    incident = incident_of(entries, night.night) or open_incident(
+        registry, dt.date.fromisoformat(night.night), *what_to_do(registry, about, watch, night, root, entries)
+    )
+    choice = incident.body["evidence"]["choice"]
+    if incident.body["evidence"]["move"] and not moved_since(entries, incident):
+        restore(registry, choice["version"], choice["sentence"], {"incident": incident.number, **choice}, about.cases)
+
+
+def what_to_do(
+    registry: Registry, about: Project, watch: Watch, night: Night, root: Path, entries: list[Entry]
+) -> tuple[str, dict[str, Any], str]:
+    """The cause, the evidence and the action of an incident: which version is best on the images that were harmed."""
+    champion, date = night.body["version"], dt.date.fromisoformat(night.night)
+    versions = [champion, *fallbacks(entries, watch.rollback.candidates)]
+    images = harmed_images(root, about, night)
+    losses = score_versions(registry, versions, root, images)
+    choice = choose(losses, champion, watch.rollback.level, watch.rollback.least_labels)
+    by_hand = why_by_hand(entries, watch.rollback, date) if choice.version else None
+    evidence = {"harm": night.body["harm"]["harm"], "choice": choice.as_evidence()}
+    action = by_hand or choice.sentence
+    return night.body["sentences"][0], evidence | {"move": choice.version is not None and by_hand is None}, action
+
+
+def harmed_images(root: Path, about: Project, night: Night) -> pd.DataFrame:
+    """The labelled images from the night on which harm most likely began up to this one."""
+    last = dt.date.fromisoformat(night.night)
+    first = dt.date.fromisoformat(night.body["harm"]["harm"]["began"] or night.night)
+    windows = [Window(day, root / day.isoformat()) for day in days(first, last)]
+    return labelled_images([(window, at(about, window.name)) for window in windows], last)
+
+
+def show(
+    registry: Registry,
+    about: Project,
+    watch: Watch,
+    window: Window,
+    night: Night,
+    scored: ScoredWindow | None,
+    champion: Served,
+) -> None:
+    """The pages of the night and of all nights, with Evidently's reports beside them."""
+    pages: dict[str, Path] = {}
+    names = night.body["drift"].get("reference")
+    if scored is not None and names:
+        reference = [at(about, name) for name in names]
+        pages = report_drift(scored, reference, champion.digest, about.name, RUNS / about.name / EVIDENTLY, seed=0)
+    report_night(registry, watch, night, scored, window.folder, pages, RUNS / about.name / NIGHTS)

@@ -1,0 +1,114 @@
+"""What a scored window holds, and the tables that the questions of a night are asked of."""
+
+import datetime as dt
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import EvidenceMissing
+from tasks.folders import read_window
+from tasks.metrics import PROBABILITY, classes_of
+from tasks.project import Project
+from tasks.slices import PROPERTIES, SLICE
+from tasks.windows import Window, images_digest, with_late_labels
+
+WINDOW, CONTRACT, SCORES = "window.parquet", "contract.json", "scores"
+PREDICTIONS, EMBEDDINGS = "predictions.parquet", "embeddings.npy"
+SHOWN = 3  # broken rules that a sentence quotes
+
+
+@dataclass(frozen=True)
+class ScoredWindow:
+    """One night's images on disk: measured, held against the contract, and scored by one model or more."""
+
+    night: str
+    folder: Path
+
+    def table(self) -> pd.DataFrame:
+        """A row an image: image_id, path, label ("" where unknown), group, unit, sha256, the measures, slices."""
+        return _read(self.folder / WINDOW)
+
+    def digest(self) -> str:
+        """What identifies the window."""
+        return images_digest(self.table()["sha256"])
+
+    def contract(self) -> dict[str, Any]:
+        """How the data contract fared: tasks/contracts.py, ContractResult.record."""
+        found: dict[str, Any] = json.loads((self.folder / CONTRACT).read_text(encoding="utf-8"))
+        return found
+
+    def broken(self) -> list[str]:
+        """A sentence for each rule of the contract that does not hold."""
+        checks = [check for check in self.contract()["checks"] if not check["success"]]
+        return [f"{check['says']}: {_found(check)}" for check in checks]
+
+    def answers(self, digest: str) -> pd.DataFrame:
+        """The table joined with one model's predictions, for the images that could be read."""
+        predictions = _read(self.folder / SCORES / digest / PREDICTIONS)
+        kept = ["image_id", "predicted", "model", *(PROBABILITY + c for c in classes_of(predictions))]
+        return predictions[kept].merge(self.table(), on="image_id", how="left", validate="one_to_one")
+
+    def embeddings(self, digest: str) -> np.ndarray:
+        """float16 (N, D), the rows of `answers`; mapped, not read."""
+        file = self.folder / SCORES / digest / EMBEDDINGS
+        try:
+            rows: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise EvidenceMissing(f"cannot read {file}: {error}; run the night again") from error
+        return rows
+
+    def has(self, digest: str) -> bool:
+        """Whether the model has answered."""
+        return (self.folder / SCORES / digest / PREDICTIONS).is_file()
+
+
+def labelled_images(pairs: Iterable[tuple[Window, ScoredWindow]], known_by: dt.date) -> pd.DataFrame:
+    """The images of scored windows whose labels are known on that day: image_id, path, sha256, label, unit.
+
+    Paths are below the folder of all windows.
+    """
+    parts = []
+    for window, scored in pairs:
+        if not window.folder.is_dir() or not (scored.folder / WINDOW).is_file() or scored.broken():
+            continue
+        listed = with_late_labels(read_window(window.folder), window.folder, known_by).set_index("path")
+        table = scored.table()
+        table = table.assign(
+            label=table["path"].map(listed["label"]).fillna(""), path=f"{window.name}/" + table["path"]
+        )
+        parts.append(table[table["label"] != ""].assign(image_id=lambda rows: rows["path"]))
+    columns = ["image_id", "path", "sha256", "label", "unit"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def window_table(images: pd.DataFrame, about: Project) -> pd.DataFrame:
+    """The table of a window, from measured images; a column of the project that the window lacks is empty."""
+    empty = pd.Series("", index=images.index)
+    table = pd.DataFrame({"image_id": images["path"], "path": images["path"], "label": images["label"]})
+    table["group"] = images.get(about.group, images["path"]) if about.group else images["path"]
+    table["unit"] = images.get(about.unit, images["path"]) if about.unit else images["path"]
+    for column in ("sha256", "problem", *PROPERTIES):
+        table[column] = images[column]
+    for column in ("captured_at", "source"):
+        table[column] = images.get(column, empty)
+    for column in about.slices:
+        table[SLICE + column] = images.get(column, empty)
+    return table
+
+
+def _read(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise EvidenceMissing(f"cannot read {file}: {error}; run the night again") from error
+
+
+def _found(check: dict[str, Any]) -> str:
+    if check["unexpected"]:
+        return f"{check['unexpected']} break it, the first: {', '.join(check['first'][:SHOWN])}"
+    return f"found {check['observed']}"

@@ -1,0 +1,98 @@
+"""The nights on record: one verdict each, read from the ledger's entries of kind `night`."""
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Any
+
+from tasks.intervals import wilson
+from tasks.ledger import Entry
+from tasks.night import HARM, Night
+
+KIND = "night"
+
+
+def night_of(entry: Entry) -> Night:
+    """The entry as a night."""
+    body = entry.body
+    return Night(body["night"], body["verdict"], body["sentence"], entry.number, body)
+
+
+def nights_on_record(entries: Iterable[Entry]) -> dict[str, Night]:
+    """The verdict that stands for each night, in the order of the calendar: the newest, where one was judged again."""
+    newest = {e.body["night"]: night_of(e) for e in entries if e.kind == KIND}
+    return dict(sorted(newest.items()))
+
+
+def recorded(entries: Iterable[Entry], night: str, window: str, model: str) -> Night | None:
+    """The night on record for this window and model; a night that replaced that very model stands as well."""
+    found = nights_on_record(entries).get(night)
+    if found is None or found.body["window"] != window:
+        return None
+    moved_to = [e.body.get("model") for e in entries if e.kind == "incident" and e.body.get("night") == night]
+    return found if model in (found.body["model"], *moved_to) else None
+
+
+def last_before(entries: Iterable[Entry], night: str) -> Night | None:
+    """The latest night on record that lies before this one."""
+    earlier = [n for n in nights_on_record(entries).values() if n.night < night]
+    return earlier[-1] if earlier else None
+
+
+def is_late(entries: Iterable[Entry], night: str) -> bool:
+    """Whether this night or a later one is on record: its labels then count with the next night."""
+    return any(n.night >= night for n in nights_on_record(entries).values())
+
+
+def due(entries: Iterable[Entry], there: Iterable[dt.date], day: dt.date | None, catch_up: int) -> list[dt.date]:
+    """The nights to judge, oldest first.
+
+    With a `day`: that day, and before it the nights missed since the last one on record, `catch_up` in all at most.
+    Without: every window that is `there` after the last night on record.
+    """
+    judged = [dt.date.fromisoformat(name) for name in nights_on_record(entries)]
+    if day is None:
+        return [date for date in sorted(there) if not judged or date > judged[-1]]
+    earlier = [date for date in judged if date < day]
+    first = earlier[-1] + dt.timedelta(days=1) if earlier else day
+    first = max(first, day - dt.timedelta(days=catch_up - 1))
+    return [first + dt.timedelta(days=n) for n in range((day - first).days + 1)]
+
+
+def figures(entries: Iterable[Entry], level: float) -> dict[str, dict[str, float]]:
+    """For each night: its labels so far, how many answers were wrong, and the error with its Wilson interval.
+
+    Labels that came late are with the night of their images. A night that was asked of two models is the newer's.
+    """
+    counts: dict[str, dict[str, Any]] = {}
+    for entry in (e for e in entries if e.kind == KIND):
+        for window, found in entry.body["harm"].get("figures", {}).items():
+            sums = counts.setdefault(window, {"model": entry.body["model"], "n": 0, "wrong": 0})
+            if sums["model"] != entry.body["model"]:
+                sums |= {"model": entry.body["model"], "n": 0, "wrong": 0}
+            sums |= {key: sums[key] + found[key] for key in ("n", "wrong")}
+    return {window: _with_interval(sums["n"], sums["wrong"], level) for window, sums in sorted(counts.items())}
+
+
+def reference_nights(entries: Iterable[Entry], first: dt.date | None, count: int) -> list[str]:
+    """The first nights on record, from `first` on, whose contract held and that showed no harm: at most `count`."""
+    start = first.isoformat() if first else ""
+    sound = [
+        n.night
+        for n in nights_on_record(entries).values()
+        if n.night >= start and not n.body["broken"] and n.body["images"] and n.verdict != HARM
+    ]
+    return sound[:count]
+
+
+def remembered(night: Night | None) -> dict[str, Any]:
+    """What the monitors remember after a night: nothing before the first."""
+    return (
+        {key: night.body["harm"][key] for key in ("model", "read", "states") if key in night.body["harm"]}
+        if night
+        else {}
+    )
+
+
+def _with_interval(n: int, wrong: int, level: float) -> dict[str, float]:
+    low, high = wilson(wrong, n, level)
+    return {"n": n, "wrong": wrong, "error": wrong / n, "low": low, "high": high}

@@ -1,0 +1,30 @@
+"""What a fine-tuned model says of an image and what it sees: probabilities, and the features before its last layer."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from tasks.scorer import Scorer
+
+
+class FeatureScorer(Scorer):
+    """A model folder, loaded, that also gives the inputs of its classifier; one forward pass for both."""
+
+    def __init__(self, folder: Path, device: str | None = None) -> None:
+        super().__init__(folder, device)
+        self._seen: list[torch.Tensor] = []
+        self.net.get_classifier().register_forward_pre_hook(self._keep)
+
+    def answer(self, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 (N, 3, S, S) -> probabilities, float64 (N, K), and features, float16 (N, D)."""
+        self._seen.clear()
+        probabilities = self.probabilities(pixels)
+        features = torch.cat(self._seen).numpy()
+        self._seen.clear()
+        most = float(np.finfo(np.float16).max)
+        return probabilities, np.clip(features, -most, most).astype(np.float16)
+
+    def _keep(self, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self._seen.append(inputs[0].detach().float().cpu().flatten(1))

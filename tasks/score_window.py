@@ -1,0 +1,153 @@
+"""Read one window once: measure every image, hold them against the data contract, ask every model.
+
+Decoding and scoring go on side by side, a batch of images at a time, so memory does not grow with the window. What was
+scored is kept by the digests of the images and of the model: a label that comes late scores nothing again.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.contracts import CONTEXT, image_frame, image_parameters, run_contract
+from tasks.digests import canonical_json, digest_of_code, identity, sha256_bytes, sha256_file
+from tasks.folders import read_window, refuse_measured_columns, with_measures
+from tasks.images import read_image
+from tasks.metrics import PROBABILITY
+from tasks.night_tables import CONTRACT, EMBEDDINGS, PREDICTIONS, SCORES, WINDOW, ScoredWindow, window_table
+from tasks.params import CheckDataParams
+from tasks.penultimate import FeatureScorer
+from tasks.project import Project
+from tasks.rules import WINDOW as WINDOW_CONTRACT
+from tasks.scorer import WEIGHTS, to_pixels
+from tasks.windows import Window, images_digest
+
+BATCH = 256  # images that are decoded while as many are scored
+PROGRESS_EVERY = 10_000  # images
+logger = logging.getLogger("tasks.score_window")
+Decoded = tuple[dict[str, Any], dict[int, np.ndarray]]  # what was measured, and the pixels at each size
+
+
+@task(cache_policy=NO_CACHE)
+def score_window(
+    window: Window, about: Project, params: CheckDataParams, models: list[Path], out: Path, contracts: Path = CONTEXT
+) -> ScoredWindow:
+    """Write window.parquet, contract.json, and for each model `scores/<digest>/` with predictions and embeddings.
+
+    Raises BadInput or DataRejected when the window cannot be read at all; a broken contract is on record, not raised.
+    """
+    listed = read_window(window.folder)
+    refuse_measured_columns(window.folder, listed)
+    wanted = {identity(model): model for model in models}
+    missing = {digest: model for digest, model in wanted.items() if not is_scored(window, listed, digest, out)}
+    if missing:
+        keep_scores(window, listed, missing, out)
+    measured = pd.read_parquet(out / "measured.parquet")
+    images = listed.merge(measured, on="path", how="left", validate="one_to_one")
+    classes = about.classes or json.loads((models[0] / "model.json").read_text(encoding="utf-8"))["classes"]
+    result = run_contract(
+        WINDOW_CONTRACT, image_frame(images, about.group, params), image_parameters(params, classes), contracts
+    )
+    window_table(images, about).to_parquet(out / WINDOW, index=False)
+    (out / CONTRACT).write_text(json.dumps(result.record(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return ScoredWindow(window.name, out)
+
+
+def is_scored(window: Window, listed: pd.DataFrame, digest: str, out: Path) -> bool:
+    """Whether the model has answered exactly these images, with this code."""
+    try:
+        kept = json.loads((out / SCORES / digest / "made_from.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    contents = [sha256_file(window.folder / path) for path in listed["path"]]
+    return bool(kept == made_from(contents)) and (out / "measured.parquet").is_file()
+
+
+def made_from(contents: list[str]) -> dict[str, str]:
+    """What the scores of a window depend on, beside the model."""
+    return {"images": images_digest(contents), "code": digest_of_code("penultimate")}
+
+
+def keep_scores(window: Window, listed: pd.DataFrame, models: dict[str, Path], out: Path) -> None:
+    """Measure and score every image in one pass; each folder of scores appears whole."""
+    scorers = {digest: FeatureScorer(model) for digest, model in models.items()}
+    answers: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {digest: [] for digest in scorers}
+    facts: list[dict[str, Any]] = []
+    sizes = {scorer.facts["image_size"] for scorer in scorers.values()}
+    for batch in decoded(window.folder, list(listed["path"]), sizes):
+        facts += [fact for fact, _ in batch]
+        readable = [pixels for _, pixels in batch if pixels]
+        for digest, scorer in scorers.items() if readable else ():
+            stacked = np.stack([pixels[scorer.facts["image_size"]] for pixels in readable])
+            answers[digest].append(scorer.answer(torch.from_numpy(stacked)))
+        if len(facts) % PROGRESS_EVERY < BATCH and len(facts) > BATCH:
+            logger.info("%s: %d of %d images scored", window.name, len(facts), len(listed))
+    measured = with_measures(listed[["path"]], facts)
+    readable_paths = measured["path"][measured["decodable"]]
+    out.mkdir(parents=True, exist_ok=True)
+    measured.to_parquet(out / "measured.parquet", index=False)
+    source = made_from(list(measured["sha256"]))
+    for digest, scorer in scorers.items():
+        keep(
+            scorer,
+            sha256_file(models[digest] / WEIGHTS),
+            readable_paths,
+            answers[digest],
+            source,
+            out / SCORES / digest,
+        )
+    logger.info("%s: %d images scored by %d models", window.name, len(readable_paths), len(scorers))
+
+
+def keep(
+    scorer: FeatureScorer,
+    weights: str,
+    paths: pd.Series,
+    answers: list[tuple[np.ndarray, np.ndarray]],
+    source: dict[str, str],
+    out: Path,
+) -> None:
+    """One model's predictions.parquet and embeddings.npy, in the order of the images that could be read."""
+    fresh = out.with_name(out.name + ".partial")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    classes = scorer.classes
+    probabilities = np.concatenate([p for p, _ in answers]) if answers else np.empty((0, len(classes)))
+    features = np.concatenate([f for _, f in answers]) if answers else np.empty((0, 0), np.float16)
+    predicted = [classes[k] for k in probabilities.argmax(axis=1)]
+    columns = {f"{PROBABILITY}{label}": probabilities[:, k] for k, label in enumerate(classes)}
+    table = pd.DataFrame({"image_id": paths.to_numpy(), "predicted": predicted, "model": weights, **columns})
+    table.to_parquet(fresh / PREDICTIONS, index=False)
+    np.save(fresh / EMBEDDINGS, features, allow_pickle=False)
+    (fresh / "made_from.json").write_text(canonical_json(source) + "\n", encoding="utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    fresh.rename(out)
+
+
+def decoded(root: Path, paths: list[str], sizes: set[int]) -> Iterator[list[Decoded]]:
+    """Batch after batch of the images, the next one decoded by threads while the caller works on this one."""
+
+    def read(path: str) -> Decoded:
+        content = (root / path).read_bytes()
+        image, facts = read_image(content)
+        pixels = {} if image is None else {size: to_pixels(image, size) for size in sizes}
+        return facts | {"sha256": sha256_bytes(content)}, pixels
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ahead: list[Any] = []
+        for start in range(0, len(paths), BATCH):
+            ahead.append([pool.submit(read, path) for path in paths[start : start + BATCH]])
+            if len(ahead) > 1:
+                yield [job.result() for job in ahead.pop(0)]
+        for jobs in ahead:
+            yield [job.result() for job in jobs]

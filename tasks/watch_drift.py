@@ -1,0 +1,130 @@
+"""Ask whether a window looks as the reference does, and, without its labels, what the champion's answers are worth.
+
+Drift is decided by the calibrated tests of tasks/drift.py on what the champion says and sees. Estimates of accuracy
+without labels (tasks/unlabelled.py) warn early; they never make a night HARM. The images whose labels would tell most
+are listed for a person.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.drift import Drift, Snapshot, judge_drift
+from tasks.errors import EvidenceMissing
+from tasks.metrics import PROBABILITY, classes_of
+from tasks.night import CANNOT_JUDGE, WATCH, Answer, is_benign
+from tasks.night_tables import ScoredWindow
+from tasks.slices import SLICE
+from tasks.unlabelled import AccuracyEstimate, Answers, estimate_accuracy, to_label
+from tasks.versions import Served
+from tasks.watch import Watch
+from tasks.whole_files import write_whole
+
+FILE = "drift.json"
+RESAMPLES = 500
+logger = logging.getLogger("tasks.watch_drift")
+
+
+@task(cache_policy=NO_CACHE)
+def watch_drift(
+    tonight: ScoredWindow, reference: list[ScoredWindow], champion: Served, watch: Watch, harm: Answer, seed: int
+) -> Answer:
+    """The answer of the images alone; writes drift.json beside the window.
+
+    `reference` are the windows that it is measured against, fewer than the rules ask for while they are gathered.
+    """
+    facts: dict[str, Any] = {"reference": [window.night for window in reference]}
+    facts |= early_figures(tonight, champion, harm, watch, seed)
+    wanted = watch.reference.nights
+    if len(reference) < wanted:
+        said = f"{len(reference)} of the {wanted} nights that drift is measured against are there: not asked tonight"
+        return kept(tonight, Answer(False, "", (said,), facts))
+    before = snapshot(reference, champion.digest)
+    drift = judge_drift(before, snapshot([tonight], champion.digest), watch.drift, seed)
+    facts["drift"] = drift.as_dict()
+    return kept(tonight, answer_of(drift, facts, tonight.night, harm))
+
+
+def answer_of(drift: Drift, facts: dict[str, Any], night: str, harm: Answer) -> Answer:
+    """What the drift record says against the night: nothing where the night's own labels prove the change benign."""
+    said = tuple(drift.sentences)
+    if not drift.calibrated:
+        return Answer(True, CANNOT_JUDGE, said, facts)
+    if not drift.alarm:
+        return Answer(True, "", said, facts)
+    figure = harm.facts.get("figures", {}).get(night)
+    tolerated = tolerated_error(harm)
+    if figure and tolerated is not None and is_benign((figure["low"], figure["high"]), tolerated):
+        benign = (
+            "the window differs and the labels prove that it does no harm: at most "
+            f"{100 * figure['high']:.1f} % of the answers are wrong, {100 * tolerated:.1f} % are tolerated"
+        )
+        return Answer(True, "", (benign, *said), facts | {"benign": True})
+    return Answer(True, WATCH, said, facts)
+
+
+def tolerated_error(harm: Answer) -> float | None:
+    """The error that a monitor on all images tolerates; None where none is on it."""
+    found = [state["tolerated"] for key, state in harm.facts.get("states", {}).items() if key.endswith("/all")]
+    return min(found) if found else None
+
+
+def snapshot(windows: list[ScoredWindow], model: str) -> Snapshot:
+    """What one model says and sees of some windows; equal units of two windows are one unit."""
+    table = pd.concat([window.answers(model).assign(night=window.night) for window in windows], ignore_index=True)
+    columns = [PROBABILITY + c for c in classes_of(table)]
+    return Snapshot(
+        image_ids=(table["night"] + "/" + table["image_id"]).to_numpy(),
+        probabilities=table[columns].to_numpy(float),
+        embeddings=np.concatenate([window.embeddings(model) for window in windows]).astype(np.float32),
+        slices=table[[c for c in table if c.startswith(SLICE)]].rename(columns=lambda c: c.removeprefix(SLICE)),
+        units=table["unit"].to_numpy(),
+    )
+
+
+def early_figures(tonight: ScoredWindow, champion: Served, harm: Answer, watch: Watch, seed: int) -> dict[str, Any]:
+    """The accuracy that is expected without labels, and the images to ask for."""
+    now, then = tonight.answers(champion.digest), champion.calibration()
+    columns = [PROBABILITY + c for c in classes_of(now)]
+    facts: dict[str, Any] = {}
+    try:
+        found = estimate_accuracy(
+            Answers(then[columns].to_numpy(float), then["unit"].to_numpy()),
+            (then["predicted"] == then["label"]).to_numpy(),
+            Answers(now[columns].to_numpy(float), now["unit"].to_numpy()),
+            watch.level,
+            RESAMPLES,
+            seed,
+        )
+        facts["expected"] = [expected(estimate) for estimate in found]
+    except EvidenceMissing as error:
+        facts["expected_missing"] = str(error)
+    known = (now["label"] != "").to_numpy()
+    features = np.asarray(tonight.embeddings(champion.digest), dtype=np.float64)
+    asked = to_label(now[columns].to_numpy(float), features, known, watch.labels_to_ask, seed)
+    facts["to_label"] = [{"image": now["path"].iloc[ask.image], "weight": ask.weight} for ask in asked]
+    return facts
+
+
+def expected(estimate: AccuracyEstimate) -> dict[str, Any]:
+    """An estimate as JSON has it."""
+    return {
+        "method": estimate.method,
+        "accuracy": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "holds": estimate.holds,
+    }
+
+
+def kept(tonight: ScoredWindow, answer: Answer) -> Answer:
+    """The answer, with its facts on disk beside the window."""
+    text = json.dumps({"said": answer.said, **answer.facts}, indent=1, ensure_ascii=False)
+    write_whole(Path(tonight.folder) / FILE, f"{text}\n".encode())
+    return answer

@@ -1,0 +1,129 @@
+"""Ask by the labels that have arrived whether the champion does harm: the monitors of tasks/harm.py, a night further.
+
+A label counts once, on the first night that finds it, whichever night its image belongs to; the figures of that night
+are worked out anew from all of its labels whenever they are shown.
+"""
+
+import dataclasses
+import logging
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.counted import arrived, counted_images, rows_to_count
+from tasks.e_detector import MonitorState
+from tasks.folders import read_window
+from tasks.harm import Harm, accepted_risks, advance_all, judge_harm, unwatched
+from tasks.intervals import wilson
+from tasks.ledger import Ledger
+from tasks.night import HARM, WATCH, Answer
+from tasks.night_tables import ScoredWindow
+from tasks.versions import Served
+from tasks.watch import Watch
+from tasks.windows import Window, labels_source, with_late_labels
+
+SHARE = "{:.1f} %"
+logger = logging.getLogger("tasks.watch_harm")
+
+
+@task(cache_policy=NO_CACHE)
+def watch_harm(
+    ledger: Ledger,
+    project: str,
+    watch: Watch,
+    champion: Served,
+    tonight: Window,
+    scored: list[tuple[Window, ScoredWindow]],
+    before: dict[str, Any],
+) -> Answer:
+    """The answer of the labels that arrived until `tonight`.
+
+    `scored` are the windows that the champion has answered, tonight's last; `before` is the `harm` of the last night on
+    record, or nothing.
+    """
+    read: dict[str, str] = before.get("read", {}) if before.get("model") == champion.digest else {}
+    sources = {window.name: labels_source(window.folder, tonight.date) for window, _ in scored}
+    changed = [pair for pair in scored if sources[pair[0].name] != read.get(pair[0].name)]
+    tables = [labelled(window, table, champion, tonight) for window, table in changed]
+    known = counted_images(ledger, project, champion.digest)
+    fresh = arrived(pd.concat(tables), known) if tables else pd.DataFrame({"window": [], "image_id": [], "label": []})
+    accepted = accepted_risks(list(champion.findings().values()))
+    states = {key: MonitorState.model_validate(state) for key, state in before.get("states", {}).items()}
+    if len(fresh):
+        states = advance_all(states, watch.harm, fresh, accepted, champion.digest, tonight.name)
+    harm = judge_harm(states, watch.harm) if states else None
+    facts = {
+        "model": champion.digest,
+        "read": sources,
+        "states": {key: state.model_dump(mode="json") for key, state in states.items()},
+        "counted": len(fresh),
+        "count": rows_to_count(project, champion.digest, tonight.name, fresh),
+        "figures": figures_by_night(fresh, watch.level),
+        "unwatched": unwatched(watch.harm, fresh, accepted) if len(fresh) else [],
+        **({"harm": dataclasses.asdict(harm)} if harm else {}),
+    }
+    said = [*say_labels(fresh, tonight, watch), *(say_harm(harm, states, watch) if harm else [])]
+    against = "" if harm is None else HARM if harm.alarm else WATCH if harm.warning else ""
+    asked = harm is not None and len(fresh) > 0
+    return Answer(asked, against, tuple(said if against != HARM else reversed(said)), facts)
+
+
+def labelled(window: Window, scored: ScoredWindow, champion: Served, tonight: Window) -> pd.DataFrame:
+    """The champion's answers to a window, with the labels as they are known by tonight."""
+    listed = with_late_labels(read_window(window.folder), window.folder, tonight.date)
+    labels = listed.set_index("path")["label"]
+    answers = scored.answers(champion.digest)
+    return answers.assign(label=answers["path"].map(labels).fillna(""), window=window.name)
+
+
+def figures_by_night(fresh: pd.DataFrame, level: float) -> dict[str, dict[str, float]]:
+    """For each night whose labels arrived: how many, how many wrong, and the error with its Wilson interval."""
+    found = {}
+    for window, rows in fresh.groupby("window"):
+        wrong = int((rows["predicted"] != rows["label"]).sum())
+        low, high = wilson(wrong, len(rows), level)
+        found[str(window)] = {"n": len(rows), "wrong": wrong, "error": wrong / len(rows), "low": low, "high": high}
+    return found
+
+
+def say_labels(fresh: pd.DataFrame, tonight: Window, watch: Watch) -> list[str]:
+    """How many labels arrived, and how often they say that the champion was wrong."""
+    if not len(fresh):
+        return ["no label arrived"]
+    said = []
+    for window, figure in figures_by_night(fresh, watch.level).items():
+        low, high = SHARE.format(100 * figure["low"]), SHARE.format(100 * figure["high"])
+        whose = "" if window == tonight.name else f" of the night {window}"
+        said.append(
+            f"{figure['n']} labels{whose} arrived, {figure['wrong']:.0f} answers were wrong: an error of "
+            f"{SHARE.format(100 * figure['error'])} [{low}, {high}]"
+        )
+    return said
+
+
+def say_harm(harm: Harm, states: dict[str, MonitorState], watch: Watch) -> list[str]:
+    """What the monitors say, with what they tolerate and how often they cry for nothing."""
+    state = states[harm.leading]
+    where = f"{harm.leading} (tolerated: {SHARE.format(100 * state.tolerated)})"
+    rules = watch.harm
+    if harm.alarm:
+        began = f", most likely since {harm.began}" if harm.began else ""
+        return [
+            f"the champion errs more than was accepted, by {where}{began}: evidence {harm.evidence:,.0f} of "
+            f"{rules.average_run_length:,}, which without harm is reached once in {rules.average_run_length:,} nights "
+            "or more rarely"
+        ]
+    if harm.warning:
+        return [
+            f"the evidence for harm stands at {harm.evidence:,.0f} of {rules.average_run_length:,}, most of it by "
+            f"{where}; without harm it reaches {rules.early_warning:,} once in as many nights or more rarely"
+        ]
+    said = [f"evidence for harm {harm.evidence:,.1f} of {rules.average_run_length:,}"]
+    if harm.short:
+        labels = min(states[key].labels for key in harm.short)
+        said.append(
+            f"{len(harm.short)} of {len(states)} monitors have few labels yet ({labels} the fewest), and say little"
+        )
+    return said
