@@ -75,7 +75,7 @@ class MonitorState(BaseModel):
 
 
 def begin(champion: str, tolerated: float, place: str = "the risk") -> MonitorState:
-    """A monitor that has seen nothing. BadInput, naming the `place`, when what is tolerated leaves nothing to bet on."""
+    """A monitor that has seen nothing. BadInput, naming the `place`, when what is tolerated leaves no room to bet."""
     if not 0 < tolerated < 1:
         raise BadInput(
             f"{place}: a tolerated risk of {tolerated:g} cannot be watched, it must lie between 0 and 1; change the "
@@ -87,7 +87,7 @@ def begin(champion: str, tolerated: float, place: str = "the risk") -> MonitorSt
 def advance(
     state: MonitorState, losses: np.ndarray, weights: np.ndarray, units: Sequence[object] | np.ndarray, night: str
 ) -> MonitorState:
-    """The state after the labels that arrived on one night: of each image its loss in [0, 1], weight and unit, all (n,).
+    """The state after the labels that arrived on one night: of each image loss in [0, 1], weight and unit, each (n,).
 
     A weight is 1 for a label that came by itself, else what `to_label` said. Each label is given once, on the night
     that it arrives. No labels leave the state as it is. EvidenceMissing for a loss, weight or unit that is missing,
@@ -121,8 +121,8 @@ def unit_means(losses: np.ndarray, weights: np.ndarray, units: Sequence[object] 
     for what, where in missing.items():
         if where.any():
             raise EvidenceMissing(
-                f"{int(where.sum())} of {len(where)} {what} are missing, the first at place {int(where.argmax())}; give "
-                "the monitor labelled images with sound probabilities, a weight and a unit"
+                f"{int(where.sum())} of {len(where)} {what} are missing, the first at place {int(where.argmax())}; "
+                "give the monitor labelled images with sound probabilities, a weight and a unit"
             )
     if loss.min() < 0 or loss.max() > 1 or weight.min() < 0 or np.isinf(weight).any():
         raise BadInput(
