@@ -64,7 +64,7 @@ def negative_entropies(probabilities: np.ndarray) -> np.ndarray:
 
 
 def fit_threshold(scores: np.ndarray, correct: np.ndarray, weights: np.ndarray) -> Chances:
-    """Average thresholded confidence: right is what scores at least the threshold (Garg et al. 2022, ICLR, equation 2).
+    """Average thresholded confidence: right is what scores at least the threshold (Garg et al. 2022, ICLR).
 
     As many of the calibration images lie below the threshold as are wrong.
     """
@@ -124,7 +124,7 @@ def to_label(probabilities: np.ndarray, embeddings: np.ndarray, known: np.ndarra
     """Which `k` images to ask labels for, in the order they were drawn; fewer when fewer are not yet `known` (N,).
 
     Half of an image's chance is the same for all; the other half grows with the root of the chance that the model errs
-    (the best proposal for an error rate: Sawade et al. 2010, theorem 1, with 1 - confidence as the chance) and shrinks
+    (the best proposal for an error rate, Sawade et al. 2010, with 1 - confidence as that chance) and shrinks
     near images already drawn, by the cosine of their embeddings (N, D), as copies tell the same twice. The mean of
     weight times loss over the requests has the mean loss of the images not known as its expectation. For a monitor,
     give one image a unit: mark the others as known.
