@@ -194,13 +194,14 @@ def settle(
     decision = record(registry, run, verdict, data, all_params(about), rules(about, run), standing)
     version, waiting = None, []
     if verdict.passed:
-        registered = register(registry, run / "model", decision.body["run"], version_tags(decision))
+        judged = (about.data, run / "split", run / "predictions")
+        registered = register(registry, run / "model", decision.body["run"], version_tags(decision), *judged)
         waiting = clear(registry, about, run, verdict, decision, registered)
         if waiting and in_ui:
             wait_for_approvals(registry.ledger, decision)
             waiting = clear(registry, about, run, verdict, decision, registered)
         if not waiting:
-            promote(registry, registered, about.data, run / "split", run / "predictions")
+            promote(registry, registered, *judged)
             version = registered
     record_outcome(registry, decision, run)
     criteria = [judgement.sentence for judgement in verdict.judgements]

@@ -2,18 +2,22 @@
 
 A version is a model folder, every file of it: the same weights with other class names or another temperature are
 another model. The version's tags name the newest decision on it; `release.json`, logged beside the model, names the one
-it was registered by, with the digests of data and plan, which training cannot know: a new plan must not retrain.
+it was registered by, with the digests of data and plan, which training cannot know: a new plan must not retrain. Golden
+answers (tasks/golden.py) lie beside them, to ask the version by when its run folder is long gone.
 """
 
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
+import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.digests import digest_of, identity
+from tasks.golden import GOLDEN, golden_answers
 from tasks.packaging import packaged
 from tasks.registry import INTENT, META, Registry, trouble
 
@@ -21,13 +25,17 @@ logger = logging.getLogger("tasks.register")
 
 
 @task(cache_policy=NO_CACHE)
-def register(registry: Registry, model: Path, run_id: str, tags: dict[str, str]) -> str:
+def register(
+    registry: Registry, model: Path, run_id: str, tags: dict[str, str], data: Path, manifest: Path, predictions: Path
+) -> str:
     """Register the model folder under the MLflow run and return the version; the same model is registered once.
 
-    `tags` are what the version says of the decision: `decision` (its number), `verdict`, `data_version` and so on.
+    `tags` are what the version says of the decision: `decision` (its number), `verdict`, `data_version` and so on;
+    `predictions` are those that it was judged by, on images of `data`.
     """
     digest = identity(model)
     about = {"model_digest": digest, "decision": int(tags["decision"])}
+    golden = golden_answers(data, manifest, predictions)
     with registry.alone():
         known = registry.version_of(digest)
         if known is not None:
@@ -35,7 +43,7 @@ def register(registry: Registry, model: Path, run_id: str, tags: dict[str, str])
             _tie(registry, known, tags, about)
             return known
         with registry.change("register", {"run": run_id, **about}) as change, trouble(registry.chosen):
-            logged = _log(model, run_id, {"project": registry.project, "model_digest": digest, **tags})
+            logged = _log(model, run_id, {"project": registry.project, "model_digest": digest, **tags}, golden)
             _create_name(registry)
             created = registry.client.create_model_version(
                 registry.project,
@@ -61,9 +69,12 @@ def _tie(registry: Registry, version: str, tags: dict[str, str], about: dict[str
         registry.tag(version, tags)
 
 
-def _log(model: Path, run_id: str, release: dict[str, str]) -> Any:
-    with packaged(model, release) as arguments, mlflow.start_run(run_id=run_id, log_system_metrics=False):
-        return mlflow.pyfunc.log_model(name="model", **arguments)
+def _log(model: Path, run_id: str, release: dict[str, str], golden: pd.DataFrame) -> Any:
+    with packaged(model, release) as arguments, TemporaryDirectory() as folder:
+        golden.to_parquet(file := Path(folder, GOLDEN), index=False)
+        arguments["artifacts"]["golden"] = str(file)
+        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+            return mlflow.pyfunc.log_model(name="model", **arguments)
 
 
 def _create_name(registry: Registry) -> None:

@@ -80,10 +80,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def release(registry: Registry, model: Path, judged_as: Path | None = None, decision: str = "1") -> str:
     run = registry.client.create_run(registry.experiment_id())
-    version = register.fn(registry, model, run.info.run_id, {**TAGS, "decision": decision})
     root = model.parent
     predictions = root / f"predictions{(judged_as or model).name}"
-    promote.fn(registry, version, root, root / "split", predictions)
+    judged = (root, root / "split", predictions)
+    version = register.fn(registry, model, run.info.run_id, {**TAGS, "decision": decision}, *judged)
+    promote.fn(registry, version, *judged)
     return version
 
 
@@ -207,7 +208,8 @@ def test_kill_at_any_step_of_a_move_is_repaired_to_the_old_state(
 ) -> None:
     release(registry, models[0])
     run = registry.client.create_run(registry.experiment_id()).info.run_id
-    register.fn(registry, models[1], run, TAGS)
+    root = models[1].parent
+    register.fn(registry, models[1], run, TAGS, root, root / "split", root / "predictions1")
     before = registry.aliases()
     settings = Path(__file__).read_text().split("def local(")[1].split("\n\n\n")[0]
     (tmp_path / "tests_settings.py").write_text(

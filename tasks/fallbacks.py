@@ -1,0 +1,94 @@
+"""Fallbacks: which earlier versions a project can fall back on, by its ledger alone.
+
+A version may be put back when it was champion before, which took a PASS and every approval that its plan asks. One that
+a rollback took out of use is withdrawn: nothing puts it back by itself until a newer PASS decision is tied to it, so
+that two versions cannot be swapped to and fro. A person may, by name, and the record says who and why.
+"""
+
+import datetime as dt
+
+from tasks.best_version import RollbackRules
+from tasks.errors import BadInput
+from tasks.history import aliases_after, deployments, finished, moment, newest_decision
+from tasks.ledger import Entry
+from tasks.verdict import PASS
+
+RESTORE = "restore"  # the action of a change that puts an earlier version back
+
+
+def rollbacks(entries: list[Entry]) -> list[tuple[Entry, Entry]]:
+    """Each finished rollback as (intent, closing entry), oldest first."""
+    return [(intent, end) for intent, end in finished(entries) if intent.body["action"] == RESTORE]
+
+
+def withdrawal_of(version: str, entries: list[Entry]) -> Entry | None:
+    """The entry that took the version out of use, unless a newer decision was tied to it since."""
+    left = [end for intent, end in rollbacks(entries) if intent.body["before"]["champion"] == version]
+    if not left or newest_decision(version, entries).number > left[-1].number:
+        return None
+    return left[-1]
+
+
+def refuse_target(version: str, project: str, entries: list[Entry]) -> Entry:
+    """The decision that accepted the version; BadInput says why one cannot be put back, with the way out."""
+    champion = aliases_after(entries)["champion"]
+    if champion is None:
+        raise BadInput(f"{project} has no champion, so there is nothing to roll back; `keel release` makes one")
+    if version == champion:
+        raise BadInput(f"version {version} of {project} is champion already; name another one, or `keel drill` to try")
+    decision = newest_decision(version, entries)
+    if decision.body["verdict"] != PASS:
+        raise BadInput(
+            f"version {version} of {project} was not accepted: decision {decision.number} on it says "
+            f"{decision.body['verdict']}; {_choices(project, entries, champion)}"
+        )
+    if version not in {deployed.version for deployed in deployments(entries)}:
+        raise BadInput(
+            f"version {version} of {project} was never in use, so putting it there is a promotion, which "
+            f"`keel release` does once whoever must agree has; {_choices(project, entries, champion)}"
+        )
+    return decision
+
+
+def fallbacks(entries: list[Entry], most: int | None = None) -> list[str]:
+    """The versions that may be put back without a person's word, the one used last first.
+
+    `most` limits how many are named beside the one before the champion.
+    """
+    champion = aliases_after(entries)["champion"]
+    used = list(dict.fromkeys(deployed.version for deployed in reversed(deployments(entries))))
+    found = [
+        version
+        for version in used
+        if version != champion
+        and newest_decision(version, entries).body["verdict"] == PASS
+        and withdrawal_of(version, entries) is None
+    ]
+    return found if most is None else found[: 1 + most]
+
+
+def why_by_hand(entries: list[Entry], rules: RollbackRules, night: dt.date) -> str | None:
+    """Why tonight a person has to decide on a rollback; None where the rules let the evidence decide."""
+    made = rollbacks(entries)
+    if not made:
+        return None
+    champion = deployments(entries)[-1]
+    last, nights = made[-1][1], (night - moment(made[-1][1]).date()).days
+    if champion.start.number == last.number:
+        return (
+            f"version {champion.version} became champion by the rollback of entry {last.number}, and a rollback of a "
+            "rollback is a person's to make: `keel rollback VERSION --why ...`"
+        )
+    if nights < rules.cool_down_nights:
+        return (
+            f"the last rollback (entry {last.number}) was {nights} nights ago and the rules ask for "
+            f"{rules.cool_down_nights} before the next one that no person makes: `keel rollback --why ...`"
+        )
+    return None
+
+
+def _choices(project: str, entries: list[Entry], champion: str) -> str:
+    used = dict.fromkeys(d.version for d in deployments(entries) if d.version != champion)
+    if not used:
+        return f"{project} has no earlier champion to go back to"
+    return f"versions that were in use before: {', '.join(used)}"

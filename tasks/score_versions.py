@@ -1,0 +1,59 @@
+"""Score registered versions on labelled images of now: one loss an image and version, to choose a fallback by."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.best_version import IMAGE_ID, UNIT
+from tasks.digests import identity
+from tasks.errors import DigestMismatch, EvidenceMissing
+from tasks.history import registrations
+from tasks.predict import score
+from tasks.registry import Registry
+from tasks.scorer import WEIGHTS
+
+NEEDED = (IMAGE_ID, "path", "sha256", "label", UNIT)
+logger = logging.getLogger("tasks.score_versions")
+
+
+@task(cache_policy=NO_CACHE)
+def score_versions(registry: Registry, versions: Iterable[str], data: Path, images: pd.DataFrame) -> pd.DataFrame:
+    """The columns image_id, unit and one a version: 0 where it reads the image right, 1 where not.
+
+    `images` has a row for each labelled image below `data`: image_id, path, sha256, label, unit. Raises EvidenceMissing
+    when a label or a column is not there, DigestMismatch when MLflow serves another model than was registered.
+    """
+    absent = [name for name in NEEDED if name not in images]
+    if absent or images["label"].isna().any():
+        raise EvidenceMissing(
+            f"versions are compared on labelled images alone: {', '.join(absent) or 'a label'} is missing; the columns "
+            f"are {', '.join(NEEDED)}"
+        )
+    losses = images[[IMAGE_ID, UNIT]].reset_index(drop=True)
+    entries = registry.ledger.read(registry.project)
+    for version in dict.fromkeys(versions):
+        losses[version] = _losses(
+            registry, version, registrations(entries)[version][0].body["model_digest"], data, images
+        )
+        logger.info(
+            "version %s of %s loses %.4g on %d images", version, registry.project, losses[version].mean(), len(losses)
+        )
+    return losses
+
+
+def _losses(registry: Registry, version: str, digest: str, data: Path, images: pd.DataFrame) -> list[float]:
+    if images.empty:
+        return []
+    with registry.logged(version) as served:
+        folder = next(iter(served.rglob(WEIGHTS)), served).parent
+        if identity(folder) != digest:
+            raise DigestMismatch(
+                f"what MLflow serves as version {version} of {registry.project} is not the model that was registered; "
+                "`keel audit` says what was changed"
+            )
+        answers = score(data, images, folder)
+    return [float(right != told) for right, told in zip(images["label"], answers["predicted"], strict=True)]
