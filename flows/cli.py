@@ -14,7 +14,13 @@ from tasks.settings import without_password
 EXIT_CODES = {"PASS": 0, "FAIL": 2, "INCONCLUSIVE": 3}
 Dirty = Annotated[bool, typer.Option(help="Accept data that differ from data.dvc; the record says so.")]
 Quick = Annotated[bool, typer.Option(help="Fewer labels, rates and epochs: params.yaml, certify.quick.")]
-PARTS = (cli_plan, cli_sign, cli_records, cli_night, cli_rollback)  # which add their commands to `app` when they are imported
+PARTS = (
+    cli_plan,
+    cli_sign,
+    cli_records,
+    cli_night,
+    cli_rollback,
+)  # which add their commands to `app` when they are imported
 
 
 @app.command()

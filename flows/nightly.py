@@ -16,18 +16,18 @@ import pandas as pd
 from prefect import flow
 
 from flows.common import PROJECTS, RUNS, knobs, reach_registry
-from tasks.best_version import choose
+from flows.rollback import Answer as Acted
+from flows.rollback import roll_back_if_proved
 from tasks.digests import sha256_file
 from tasks.errors import BadInput, DataRejected, NoImages
-from tasks.fallbacks import fallbacks, why_by_hand
 from tasks.fetch_versions import fetch_versions
 from tasks.folders import PRODUCTION
-from tasks.incident import incident_of, moved_since, open_incident
+from tasks.incident import incident_of, open_incident
 from tasks.lease import hold
-from tasks.ledger import Entry, Ledger
+from tasks.ledger import Ledger
 from tasks.night import CANNOT_JUDGE, HARM, NO_DATA, Answer, Night, sentence_of, together
 from tasks.night_tables import ScoredWindow, labelled_images
-from tasks.nights import due, is_late, last_before, recorded, reference_nights, remembered
+from tasks.nights import due, is_late, last_before, recorded, reference_nights, remembered, requests, rollback_for
 from tasks.params import CheckDataParams
 from tasks.project import Project, load_project
 from tasks.pull_windows import pull_windows
@@ -35,8 +35,6 @@ from tasks.record_night import record_night
 from tasks.registry import Registry
 from tasks.report_drift import report_drift
 from tasks.report_night import report_night
-from tasks.restore import restore
-from tasks.score_versions import score_versions
 from tasks.score_window import score_window
 from tasks.settings import prepare_environment
 from tasks.versions import Served
@@ -164,7 +162,9 @@ def judge(
     if scored is not None and not data.against:
         if not is_late(entries, window.name):
             pairs = answered(about, champion, window, watch)
-            harm = watch_harm(registry.ledger, about.name, watch, champion, window, pairs, harm.facts)
+            harm = watch_harm(
+                registry.ledger, about.name, watch, champion, window, pairs, harm.facts, requests(entries)
+            )
         nights = reference_nights(entries, watch.reference.first, watch.reference.nights)
         reference = rescored(about, champion, window, [name for name in nights if name != window.name])
         drift = watch_drift(scored, reference, champion, watch, harm, seed=window.date.toordinal())
@@ -225,34 +225,22 @@ def at(about: Project, night: str) -> ScoredWindow:
 
 
 def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Path) -> None:
-    """What HARM asks for, once: an incident, and the version put back that is proved better, or why none is.
+    """What HARM asks for, once: the version put back that is proved better, or why none is; and an incident.
 
-    The incident names the version to move to before anything moves, so that a killed night goes on from there.
+    A night that was killed in between finds the move that it made, and goes on from there.
     """
     entries = registry.ledger.sound(registry.project)
-    if night.verdict != HARM:
+    if night.verdict != HARM or incident_of(entries, night.night) is not None:
         return
-    incident = incident_of(entries, night.night) or open_incident(
-        registry, dt.date.fromisoformat(night.night), *what_to_do(registry, about, watch, night, root, entries)
-    )
-    choice = incident.body["evidence"]["choice"]
-    if incident.body["evidence"]["move"] and not moved_since(entries, incident):
-        restore(registry, choice["version"], choice["sentence"], {"incident": incident.number, **choice}, about.cases)
-
-
-def what_to_do(
-    registry: Registry, about: Project, watch: Watch, night: Night, root: Path, entries: list[Entry]
-) -> tuple[str, dict[str, Any], str]:
-    """The cause, the evidence and the action of an incident: which version is best on the images that were harmed."""
-    champion, date = night.body["version"], dt.date.fromisoformat(night.night)
-    versions = [champion, *fallbacks(entries, watch.rollback.candidates)]
-    images = harmed_images(root, about, night)
-    losses = score_versions(registry, versions, root, images)
-    choice = choose(losses, champion, watch.rollback.level, watch.rollback.least_labels)
-    by_hand = why_by_hand(entries, watch.rollback, date) if choice.version else None
-    evidence = {"harm": night.body["harm"]["harm"], "choice": choice.as_evidence()}
-    action = by_hand or choice.sentence
-    return night.body["sentences"][0], evidence | {"move": choice.version is not None and by_hand is None}, action
+    date, cause = dt.date.fromisoformat(night.night), night.body["sentences"][0]
+    moved = rollback_for(entries, night.night)
+    if moved is None:
+        images = harmed_images(root, about, night)
+        answer = roll_back_if_proved(registry, images, root, watch.rollback, date, cause, about.cases)
+    else:
+        answer = Acted(moved, None, f"version {moved.body['version']} was put back")
+    evidence = {"harm": night.body["harm"]["harm"], **answer.as_evidence()}
+    open_incident(registry, date, cause, evidence, answer.sentence, night.body["version"])
 
 
 def harmed_images(root: Path, about: Project, night: Night) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from prefect import flow
 
-from flows.release import PROJECTS, reach_registry
+from flows.common import PROJECTS, reach_registry
 from tasks.best_version import Choice, RollbackRules, choose
 from tasks.decision import decided_by
 from tasks.errors import BadInput, KeelError

@@ -85,9 +85,7 @@ class Drift:
             }
             return cls(**{**told, **found})
         except (KeyError, TypeError) as error:
-            raise EvidenceMissing(
-                f"the record of a night's drift is not whole: {error}; judge the night again"
-            ) from error
+            raise EvidenceMissing(f"a record of drift is not whole: {error}; judge the night again") from error
 
 
 def judge_drift(reference: Snapshot, current: Snapshot, rules: DriftRules, seed: int) -> Drift:
@@ -133,11 +131,9 @@ def _coarser(all_images: tuple[int, int], read: tuple[int, int]) -> float:
 def _sentences(drift: Drift) -> Iterator[str]:
     yield _decision(drift)
     audit = drift.audit
-    rate = f"{audit.alarms} of {audit.splits} random splits of the reference into {audit.n_reference} and"
-    bounds = (
-        f"{audit.alarms / audit.splits:.1%} [{audit.low:.1%}, {audit.high:.1%}] at {audit.confidence:.1%} confidence"
-    )
-    yield f"without a shift the tests alarmed in {rate} {audit.n_current} images: {bounds}, promised {audit.nominal:.1%}"
+    parts = f"{audit.splits} random splits of the reference into {audit.n_reference} and {audit.n_current} images"
+    bounds = f"{audit.alarms / audit.splits:.1%} [{audit.low:.1%}, {audit.high:.1%}], at {audit.nominal:.1%} promised"
+    yield f"without a shift the tests alarmed in {audit.alarms} of {parts}: {bounds}"
     yield f"of such parts they see {'; '.join(map(_seen, audit.sights))}"
     for what, factor in zip(("embeddings", "outputs"), drift.coarser, strict=True):
         if factor > 1.005:

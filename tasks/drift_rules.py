@@ -1,4 +1,4 @@
-"""How rarely drift may alarm without cause, and what may be spent on it: the section `drift` of governance/watch.yaml."""
+"""How rarely drift may alarm without cause, and what that may cost: the section `drift` of governance/watch.yaml."""
 
 from typing import Annotated, Self
 

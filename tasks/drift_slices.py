@@ -93,8 +93,8 @@ def _outputs(pool: Pool, drawn: np.ndarray, inside: np.ndarray, columns: np.ndar
 
 def _described(pool: Pool, name: str, inside: np.ndarray, values: np.ndarray, what: str, p: float) -> SliceMove:
     current = pool.current[pool.block]
-    n = [int((inside & side).sum()) for side in (~current, current)]
-    shares = [count / int(side.sum()) for count, side in zip(n, (~current, current), strict=True)]
-    effective = n[0] * n[1] / max(1, n[0] + n[1])
+    before, now = (int((inside & side).sum()) for side in (~current, current))
+    effective = before * now / max(1, before + now)
     effect = values[0] if what == SHARE else values[0] / np.sqrt(effective) if effective else 0.0
-    return SliceMove(name, what, float(p), float(effect), *shares, *n)
+    shares = float(before / (~current).sum()), float(now / current.sum())
+    return SliceMove(name, what, float(p), float(effect), *shares, before, now)

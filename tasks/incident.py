@@ -20,8 +20,12 @@ BEFORE = 7  # nights of the ledger before an incident that its timeline shows
 Moment = tuple[str, int, str]  # when, the entry's number, what happened
 
 
-def open_incident(registry: Registry, night: dt.date, cause: str, evidence: dict[str, Any], action: str) -> Entry:
+def open_incident(
+    registry: Registry, night: dt.date, cause: str, evidence: dict[str, Any], action: str, champion: str
+) -> Entry:
     """Enter an incident: the sentence of its cause, the figures behind it, and the sentence of what was done.
+
+    `champion` is the version that was in use that night.
 
     The same incident of the same night is entered once. Raises BadInput when a sentence is missing.
     """
@@ -33,8 +37,13 @@ def open_incident(registry: Registry, night: dt.date, cause: str, evidence: dict
         key: body[key] for key in ("night", "cause", "action")
     }:
         return known[-1]
-    body |= {"champion": registry.aliases()["champion"], "by": decided_by()}
+    body |= {"champion": champion, "by": decided_by()}
     return registry.ledger.append(INCIDENT, registry.project, body)
+
+
+def incident_of(entries: list[Entry], night: str) -> Entry | None:
+    """The incident of a night, if one was opened."""
+    return next((e for e in entries if e.kind == INCIDENT and e.body["night"] == night), None)
 
 
 def find_incident(project: str, entries: list[Entry], what: str) -> Entry:

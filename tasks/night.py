@@ -61,7 +61,7 @@ def together(answers: dict[str, Answer]) -> tuple[str, list[str]]:
 
 def is_benign(error: Interval | None, tolerated: float) -> bool:
     """Whether the labels of the very night prove that what changed does no harm: the interval's end is tolerated."""
-    return error is not None and error[1] <= tolerated
+    return error is not None and error.high <= tolerated
 
 
 def sentence_of(night: str, verdict: str, said: Sequence[str]) -> str:

@@ -52,7 +52,7 @@ def night_page(
         reference=f"the nights {', '.join(body['drift'].get('reference', []))}",
         drift_level=f"{1 / watch.drift.false_alarm_every:g}",
         false_alarm_every=watch.drift.false_alarm_every,
-        drift_notes=drift["notes"] if drift else [],
+        drift_notes=drift["notes"][1:-1] if drift else [],
         anomalies=anomalies(drift, answers, window),
         expected=[{**row, "accuracy": share(row["accuracy"], row["low"], row["high"])} for row in expected(body)],
         to_label=asked(body, window),
@@ -161,15 +161,17 @@ def began(state: dict[str, Any]) -> str:
 
 def tests(drift: dict[str, Any] | None) -> list[dict[str, str]]:
     """A row for each test of drift."""
+    if drift is None:
+        return []
     return [
         {
             "name": test["name"],
             "statistic": f"{test['statistic']:.3g}",
             "p": f"{test['p']:.2g}",
-            "adjusted": f"{test['adjusted']:.2g}",
+            "adjusted": f"{adjusted:.2g}",
             "effect": f"{test['effect']:.2f}",
         }
-        for test in (drift or {}).get("tests", [])
+        for test, adjusted in zip(drift["tests"], drift["adjusted"], strict=True)
     ]
 
 

@@ -24,12 +24,19 @@ def nights_on_record(entries: Iterable[Entry]) -> dict[str, Night]:
 
 
 def recorded(entries: Iterable[Entry], night: str, window: str, model: str) -> Night | None:
-    """The night on record for this window and model; a night that replaced that very model stands as well."""
-    found = nights_on_record(entries).get(night)
+    """The night on record for this window and model; one whose model it put out of use stands as well."""
+    held = list(entries)
+    found = nights_on_record(held).get(night)
     if found is None or found.body["window"] != window:
         return None
-    moved_to = [e.body.get("model") for e in entries if e.kind == "incident" and e.body.get("night") == night]
-    return found if model in (found.body["model"], *moved_to) else None
+    return found if found.body["model"] == model or rollback_for(held, night) else None
+
+
+def rollback_for(entries: Iterable[Entry], night: str) -> Entry | None:
+    """The finished rollback that was made on that night's evidence, if any."""
+    held = list(entries)
+    intents = {e.number for e in held if e.kind == "intent" and e.body.get("evidence", {}).get("night") == night}
+    return next((e for e in held if e.kind == "done" and e.body.get("intent") in intents), None)
 
 
 def last_before(entries: Iterable[Entry], night: str) -> Night | None:
@@ -82,6 +89,12 @@ def reference_nights(entries: Iterable[Entry], first: dt.date | None, count: int
         if n.night >= start and not n.body["broken"] and n.body["images"] and n.verdict != HARM
     ]
     return sound[:count]
+
+
+def requests(entries: Iterable[Entry]) -> dict[str, dict[str, float]]:
+    """For each night the images whose labels were asked for, with the weights that they count with."""
+    nights = nights_on_record(entries).values()
+    return {n.night: {ask["image"]: ask["weight"] for ask in n.body["drift"].get("to_label", ())} for n in nights}
 
 
 def remembered(night: Night | None) -> dict[str, Any]:

@@ -15,7 +15,8 @@ class FeatureScorer(Scorer):
     def __init__(self, folder: Path, device: str | None = None) -> None:
         super().__init__(folder, device)
         self._seen: list[torch.Tensor] = []
-        self.net.get_classifier().register_forward_pre_hook(self._keep)
+        classifier: nn.Module = self.net.get_classifier()
+        classifier.register_forward_pre_hook(self._keep)
 
     def answer(self, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """uint8 (N, 3, S, S) -> probabilities, float64 (N, K), and features, float16 (N, D)."""

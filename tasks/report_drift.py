@@ -117,5 +117,5 @@ def _keep(found: object, name: str, tonight: ScoredWindow, project: str, workspa
     found.save_json(str(data))  # type: ignore[attr-defined]
     place = Workspace.create(str(workspace))
     same = [p for p in place.search_project(project) if p.name == project]
-    place.add_run((same[0] if same else place.create_project(project)).id, found)  # type: ignore[arg-type]
+    place.add_run((same[0] if same else place.create_project(project)).id, found)
     return {name.replace("_", "-"): page}

@@ -34,7 +34,7 @@ class Snapshot:
         sample.check(name)
         if sample.unit_count < least:
             raise EvidenceMissing(
-                f"the {name} has {len(sample)} images of {sample.unit_count} units, the rule `least_images` asks for {least}: "
+                f"the {name} has {len(sample)} images of {sample.unit_count} units, `least_images` asks for {least}: "
                 "drift cannot be judged; bring more images"
             )
         if len(self.image_ids) != len(sample) or len(self.slices) != len(sample):

@@ -43,8 +43,8 @@ class Served:
     def calibration(self) -> pd.DataFrame:
         """The answers to the calibration images: columns as tasks/predictions.py joins them."""
         released = self.folder / "released"
-        tables = (pd.read_parquet(released / f"{name}.parquet") for name in ("predictions", "manifest"))
-        return join_predictions(*tables, splits=CALIBRATION)
+        predictions, manifest = (pd.read_parquet(released / f"{name}.parquet") for name in ("predictions", "manifest"))
+        return join_predictions(predictions, manifest, splits=CALIBRATION)
 
 
 def fetch_version(registry: Registry, version: str, folder: Path) -> Served:

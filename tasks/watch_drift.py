@@ -15,12 +15,14 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.drift import Drift, Snapshot, judge_drift
+from tasks.drift import Drift, judge_drift
 from tasks.errors import EvidenceMissing
+from tasks.intervals import Interval
 from tasks.metrics import PROBABILITY, classes_of
 from tasks.night import CANNOT_JUDGE, WATCH, Answer, is_benign
 from tasks.night_tables import ScoredWindow
 from tasks.slices import SLICE
+from tasks.snapshot import Snapshot
 from tasks.unlabelled import AccuracyEstimate, Answers, estimate_accuracy, to_label
 from tasks.versions import Served
 from tasks.watch import Watch
@@ -47,20 +49,20 @@ def watch_drift(
         return kept(tonight, Answer(False, "", (said,), facts))
     before = snapshot(reference, champion.digest)
     drift = judge_drift(before, snapshot([tonight], champion.digest), watch.drift, seed)
-    facts["drift"] = drift.as_dict()
+    facts["drift"] = {**drift.as_dict(), "p": drift.p, "notes": list(drift.sentences)}
     return kept(tonight, answer_of(drift, facts, tonight.night, harm))
 
 
 def answer_of(drift: Drift, facts: dict[str, Any], night: str, harm: Answer) -> Answer:
     """What the drift record says against the night: nothing where the night's own labels prove the change benign."""
-    said = tuple(drift.sentences)
+    said = drift.sentences[:1]
     if not drift.calibrated:
         return Answer(True, CANNOT_JUDGE, said, facts)
     if not drift.alarm:
         return Answer(True, "", said, facts)
     figure = harm.facts.get("figures", {}).get(night)
     tolerated = tolerated_error(harm)
-    if figure and tolerated is not None and is_benign((figure["low"], figure["high"]), tolerated):
+    if figure and tolerated is not None and is_benign(Interval(figure["low"], figure["high"]), tolerated):
         benign = (
             "the window differs and the labels prove that it does no harm: at most "
             f"{100 * figure['high']:.1f} % of the answers are wrong, {100 * tolerated:.1f} % are tolerated"
@@ -80,7 +82,7 @@ def snapshot(windows: list[ScoredWindow], model: str) -> Snapshot:
     table = pd.concat([window.answers(model).assign(night=window.night) for window in windows], ignore_index=True)
     columns = [PROBABILITY + c for c in classes_of(table)]
     return Snapshot(
-        image_ids=(table["night"] + "/" + table["image_id"]).to_numpy(),
+        image_ids=tuple(table["night"] + "/" + table["image_id"]),
         probabilities=table[columns].to_numpy(float),
         embeddings=np.concatenate([window.embeddings(model) for window in windows]).astype(np.float32),
         slices=table[[c for c in table if c.startswith(SLICE)]].rename(columns=lambda c: c.removeprefix(SLICE)),

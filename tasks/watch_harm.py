@@ -37,18 +37,20 @@ def watch_harm(
     tonight: Window,
     scored: list[tuple[Window, ScoredWindow]],
     before: dict[str, Any],
+    requests: dict[str, dict[str, float]],
 ) -> Answer:
     """The answer of the labels that arrived until `tonight`.
 
     `scored` are the windows that the champion has answered, tonight's last; `before` is the `harm` of the last night on
-    record, or nothing.
+    record, or nothing; `requests` are the images that were asked for, night by night, with the weights of their losses.
     """
     read: dict[str, str] = before.get("read", {}) if before.get("model") == champion.digest else {}
     sources = {window.name: labels_source(window.folder, tonight.date) for window, _ in scored}
     changed = [pair for pair in scored if sources[pair[0].name] != read.get(pair[0].name)]
-    tables = [labelled(window, table, champion, tonight) for window, table in changed]
     known = counted_images(ledger, project, champion.digest)
-    fresh = arrived(pd.concat(tables), known) if tables else pd.DataFrame({"window": [], "image_id": [], "label": []})
+    tables = [arrived(labelled(window, table, champion, tonight), known) for window, table in changed]
+    weighted = [with_weights(table, requests) for table in tables if len(table)]
+    fresh = pd.concat(weighted) if weighted else pd.DataFrame({"window": [], "image_id": [], "label": []})
     accepted = accepted_risks(list(champion.findings().values()))
     states = {key: MonitorState.model_validate(state) for key, state in before.get("states", {}).items()}
     if len(fresh):
@@ -76,6 +78,17 @@ def labelled(window: Window, scored: ScoredWindow, champion: Served, tonight: Wi
     labels = listed.set_index("path")["label"]
     answers = scored.answers(champion.digest)
     return answers.assign(label=answers["path"].map(labels).fillna(""), window=window.name)
+
+
+def with_weights(fresh: pd.DataFrame, requests: dict[str, dict[str, float]]) -> pd.DataFrame:
+    """The labels that arrived for one window, with the weight of each.
+
+    Where only labels arrived that were asked for, they have the weights of their drawing; labels that came by
+    themselves have a weight of 1, and so have those that were asked for among them.
+    """
+    asked = requests.get(fresh["window"].iloc[0], {})
+    weights = fresh["image_id"].map(asked)
+    return fresh.assign(weight=weights if weights.notna().all() else 1.0)
 
 
 def figures_by_night(fresh: pd.DataFrame, level: float) -> dict[str, dict[str, float]]:
