@@ -1,11 +1,11 @@
 """What others would say of two samples, each as its library or paper has it by default: does it raise an alarm?
 
-    BBSD            Kolmogorov-Smirnov on the probability of each class, Bonferroni (Lipton et al. 2018; Rabanser et al.
-                    2019); alibi-detect's KSDrift on a model's outputs with `correction="bonferroni"`, written anew
-    KS features     the same on each embedding dimension: alibi-detect's KSDrift on features
-    MMD             unbiased, a Gaussian kernel at the median distance, permutations: alibi-detect's MMDDrift, but with
-                    the correction of Phipson & Smyth (2010), without which it alarms too often
-    Evidently ...   `evidently.metrics.embeddings` and DataDriftPreset of version 0.7: each method at its own threshold
+BBSD            Kolmogorov-Smirnov on the probability of each class, Bonferroni (Lipton et al. 2018; Rabanser et al.
+                2019); alibi-detect's KSDrift on a model's outputs with `correction="bonferroni"`, written anew
+KS features     the same on each embedding dimension: alibi-detect's KSDrift on features
+MMD             unbiased, a Gaussian kernel at the median distance, permutations: alibi-detect's MMDDrift, but with
+                the correction of Phipson & Smyth (2010), without which it alarms too often
+Evidently ...   `evidently.metrics.embeddings` and DataDriftPreset of version 0.7: each method at its own threshold
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from evidently.metrics.embeddings import DistanceDriftMethod, MMDDriftMethod, Mo
 from scipy.spatial.distance import cdist
 from scipy.stats import ks_2samp
 
-from tasks.two_sample import Sample
+from tasks.samples import Sample
 
 LEVEL, PERMUTATIONS = 0.05, 399
 DRIFT_SHARE = 0.5  # DataDriftPreset's default: the data set drifts when so many of its columns do
