@@ -53,9 +53,10 @@ def most_anomalous(
     far = np.concatenate([_nearest(distances(part, reference.embeddings), neighbours) for part in parts])
     p = (1 + len(usual) - np.searchsorted(np.sort(usual), far)) / (1 + len(usual))
     middle = float(np.median(usual))
-    score = far / middle if middle > 0 else np.where(far > 0, np.inf, 1.0)
+    if middle <= 0:
+        raise EvidenceMissing("at least half of the reference's embeddings are all alike; score the reference again")
     furthest = np.argsort(-far, kind="stable")[:shown]
-    return tuple(Anomaly(str(image_ids[i]), float(score[i]), float(p[i])) for i in furthest)
+    return tuple(Anomaly(str(image_ids[i]), float(far[i] / middle), float(p[i])) for i in furthest)
 
 
 def _nearest(distances: np.ndarray, neighbours: int) -> np.ndarray:

@@ -24,7 +24,7 @@ SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of the current images
 FOUND = 0.8  # of the tries, where a shift counts as one that is seen
 STRENGTH = 2.0  # standard deviations along the principal direction
 CELLS = 4_000_000  # numbers of labels held at once
-Injection = Callable[[Sample, np.ndarray, Sample, np.random.Generator], Sample]
+Injection = Callable[[Sample, np.ndarray, np.random.Generator], Sample]  # the sample, and which images to change
 
 
 @dataclass(frozen=True)
@@ -73,20 +73,23 @@ def audit_tests(
 ) -> Audit:
     """Audit the tests for so many current units against this reference.
 
-    The current part has at most half of the reference's units, and both parts together at most `effort.largest`.
+    Of a larger reference `effort.largest` units, drawn at random, are audited; the current part has at most half.
     """
+    if reference.unit_count > effort.largest:
+        kept = random.permutation(reference.unit_count)[: effort.largest]
+        reference = reference.take(np.isin(reference.unit_codes, kept))
     units = reference.unit_count
-    together = min(units, effort.largest)
-    current = max(1, min(current_units, together // 2))
+    current = max(1, min(current_units, units // 2))
 
     def split() -> tuple[Sample, Sample]:
-        order = random.permutation(units)[:together]
-        return tuple(reference.take(np.isin(reference.unit_codes, u)) for u in (order[current:], order[:current]))
+        chosen = np.isin(reference.unit_codes, random.permutation(units)[:current])
+        return reference.take(~chosen), reference.take(chosen)
 
-    pool = lay_together(*split(), together, random)
+    pool = lay_together(*split(), units, random)
     alarms = count_alarms(pool, nominal, effort.splits, effort.permutations, random)
     interval = clopper_pearson(alarms, effort.splits, effort.confidence)
-    sights = tuple(_sight(name, change, reference, split, nominal, effort, random) for name, change in CHANGES.items())
+    changes = {"moved and less sure": moved(reference), "of one class": of_one_class(reference)}
+    sights = tuple(_sight(name, change, split, nominal, effort, random) for name, change in changes.items())
     return Audit(*pool.counts, effort.splits, alarms, nominal, effort.confidence, *interval, sights)
 
 
@@ -98,36 +101,42 @@ def count_alarms(pool: Pool, nominal: float, splits: int, permutations: int, ran
     for start in range(0, splits, at_once):
         number = min(at_once, splits - start)
         values = statistics.of(draw_labels(pool.current, number * rows, random)).reshape(number, rows, -1)
-        alarms += sum(adjusted_p_values(v).min() <= nominal for v in values)
+        alarms += sum(bool(adjusted_p_values(v).min() <= nominal) for v in values)
     return alarms
 
 
-def moved(sample: Sample, chosen: np.ndarray, reference: Sample, random: np.random.Generator) -> Sample:
-    """The chosen images moved along the principal direction, their probabilities halfway to those of a pure guess."""
+def moved(reference: Sample) -> Injection:
+    """Images move along the reference's principal direction, their probabilities halfway to those of a pure guess."""
     centred = reference.embeddings - reference.embeddings.mean(axis=0)
-    _, spread, directions = np.linalg.svd(centred, full_matrices=False)
-    embeddings, told = sample.embeddings.copy(), sample.probabilities.copy()
-    embeddings[chosen] += STRENGTH * spread[0] / np.sqrt(len(centred)) * directions[0]
-    told[chosen] = (told[chosen] + 1 / told.shape[1]) / 2
-    return Sample(told, embeddings, sample.units)
+    direction = np.linalg.svd(centred, full_matrices=False)[2][0]
+    step = STRENGTH * float((centred @ direction).std()) * direction
+
+    def change(sample: Sample, chosen: np.ndarray, random: np.random.Generator) -> Sample:
+        embeddings, told = sample.embeddings.copy(), sample.probabilities.copy()
+        embeddings[chosen] += step
+        told[chosen] = (told[chosen] + 1 / told.shape[1]) / 2
+        return Sample(told, embeddings, sample.units)
+
+    return change
 
 
-def of_one_class(sample: Sample, chosen: np.ndarray, reference: Sample, random: np.random.Generator) -> Sample:
-    """The chosen images replaced by random reference images of the class that is predicted most often there."""
+def of_one_class(reference: Sample) -> Injection:
+    """Images are replaced by random reference images of the class that is predicted most often there."""
     predicted = reference.probabilities.argmax(axis=1)
-    drawn = random.choice(np.flatnonzero(predicted == np.bincount(predicted).argmax()), len(chosen))
-    embeddings, told = sample.embeddings.copy(), sample.probabilities.copy()
-    embeddings[chosen], told[chosen] = reference.embeddings[drawn], reference.probabilities[drawn]
-    return Sample(told, embeddings, sample.units)
+    frequent = np.flatnonzero(predicted == np.bincount(predicted).argmax())
 
+    def change(sample: Sample, chosen: np.ndarray, random: np.random.Generator) -> Sample:
+        drawn = random.choice(frequent, len(chosen))
+        embeddings, told = sample.embeddings.copy(), sample.probabilities.copy()
+        embeddings[chosen], told[chosen] = reference.embeddings[drawn], reference.probabilities[drawn]
+        return Sample(told, embeddings, sample.units)
 
-CHANGES: dict[str, Injection] = {"moved and less sure": moved, "of one class": of_one_class}
+    return change
 
 
 def _sight(
     name: str,
     change: Injection,
-    reference: Sample,
     split: Callable[[], tuple[Sample, Sample]],
     nominal: float,
     effort: Effort,
@@ -139,10 +148,10 @@ def _sight(
         while found + missed < effort.tries and missed <= (1 - FOUND) * effort.tries:
             rest, current = split()
             chosen = random.permutation(len(current))[: max(1, round(share * len(current)))]
-            pool = lay_together(rest, change(current, chosen, reference, random), len(reference), random)
+            pool = lay_together(rest, change(current, chosen, random), effort.largest, random)
             labels = np.vstack([pool.current, draw_labels(pool.current, effort.permutations, random)])
-            alarm = adjusted_p_values(Statistics(pool).of(labels)).min() <= nominal
+            alarm = bool(adjusted_p_values(Statistics(pool).of(labels)).min() <= nominal)
             found, missed = found + alarm, missed + (not alarm)
         if found >= FOUND * effort.tries:
-            return Sight(name, share, int(found), effort.tries)
-    return Sight(name, None, int(found), int(found + missed))
+            return Sight(name, share, found, effort.tries)
+    return Sight(name, None, found, found + missed)

@@ -133,8 +133,12 @@ def _deal(
 
 
 def distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The Euclidean distances (n, m) of points (n, D) from others (m, D), by matrix product, exact to about 1e-7."""
-    middle = others.mean(axis=0, dtype=float)
+    """The Euclidean distances (n, m) of points (n, D) from others (m, D), by one matrix product, in their precision.
+
+    Points that coincide come out apart by up to a thousandth of their distance from the middle of all in float32.
+    """
+    middle = others.mean(axis=0)
     one, two = points - middle, others - middle
-    squares = (one**2).sum(axis=1)[:, None] + (two**2).sum(axis=1) - 2 * (one @ two.T)
-    return np.asarray(np.sqrt(np.maximum(squares, 0)))
+    squares = np.einsum("nd,nd->n", one, one)[:, None] - 2 * (one @ two.T)
+    squares += np.einsum("nd,nd->n", two, two)
+    return np.asarray(np.sqrt(np.maximum(squares, 0, out=squares), out=squares))

@@ -16,6 +16,7 @@ same under every permutation and the tests stay exact.
 """
 
 import numpy as np
+from scipy.linalg import eigh
 
 from tasks.samples import Pool, distances
 
@@ -33,12 +34,15 @@ ENERGY, WHITENED, KERNEL, OUTPUT_RANKS, PREDICTED = NAMES = (
 
 def whiten(embeddings: np.ndarray) -> np.ndarray:
     """The embeddings (N, D) along their principal directions, each with about the same spread: (N, at most N / 4)."""
-    centred = embeddings - embeddings.mean(axis=0)
-    left, spread, _ = np.linalg.svd(centred, full_matrices=False)
-    kept = max(1, min(len(spread), len(centred) // IMAGES_A_DIRECTION))
-    variance = spread**2 / len(centred)
-    scale = np.sqrt(variance + FLOOR * variance.sum() / centred.shape[1])
-    return np.asarray((left * spread)[:, :kept] / np.where(scale > 0, scale, 1.0)[:kept])
+    centred = embeddings - embeddings.mean(axis=0, dtype=float)
+    n, width = centred.shape
+    smaller = centred.T @ centred if width <= n else centred @ centred.T  # both have the same eigenvalues
+    kept = max(1, min(width, n // IMAGES_A_DIRECTION))
+    values, vectors = eigh(smaller / n, subset_by_index=[len(smaller) - kept, len(smaller) - 1])
+    values = np.maximum(values, 0)
+    along = centred @ vectors if width <= n else vectors * np.sqrt(n * values)
+    scale = np.sqrt(values + FLOOR * np.trace(smaller) / n / width)
+    return np.asarray(along / np.where(scale > 0, scale, 1.0))
 
 
 class Statistics:
