@@ -98,12 +98,14 @@ def requests(entries: Iterable[Entry]) -> dict[str, dict[str, float]]:
 
 
 def remembered(night: Night | None) -> dict[str, Any]:
-    """What the monitors remember after a night: nothing before the first."""
-    return (
-        {key: night.body["harm"][key] for key in ("model", "read", "states") if key in night.body["harm"]}
-        if night
-        else {}
-    )
+    """What the monitors remember after a night: nothing before the first, no evidence after an alarm.
+
+    An alarm ends a run: its run length is what was promised, and the next one begins with nothing.
+    """
+    if night is None:
+        return {}
+    kept = {key: night.body["harm"][key] for key in ("model", "read", "states") if key in night.body["harm"]}
+    return kept | {"states": {}} if night.verdict == HARM else kept
 
 
 def _with_interval(n: int, wrong: int, level: float) -> dict[str, float]:
