@@ -9,11 +9,9 @@ import datetime as dt
 
 from tasks.best_version import RollbackRules
 from tasks.errors import BadInput
-from tasks.history import aliases_after, deployments, finished, moment, newest_decision
+from tasks.history import RESTORE, aliases_after, deployments, finished, moment, newest_decision
 from tasks.ledger import Entry
 from tasks.verdict import PASS
-
-RESTORE = "restore"  # the action of a change that puts an earlier version back
 
 
 def rollbacks(entries: list[Entry]) -> list[tuple[Entry, Entry]]:
@@ -27,6 +25,18 @@ def withdrawal_of(version: str, entries: list[Entry]) -> Entry | None:
     if not left or newest_decision(version, entries).number > left[-1].number:
         return None
     return left[-1]
+
+
+def still_withdrawn(version: str, decision: Entry, entries: list[Entry]) -> list[str]:
+    """Why a release does not promote a version on a decision from before it was withdrawn; nothing where it may."""
+    taken = withdrawal_of(version, entries)
+    if taken is None or decision.number > taken.number:
+        return []
+    return [
+        f"version {version} was taken out of use by the rollback of entry {taken.number}, after decision "
+        f"{decision.number} on it: train another candidate, judge it anew with the images that did harm, or put it "
+        f"back by name (`keel rollback {version} --why ...`)"
+    ]
 
 
 def refuse_target(version: str, project: str, entries: list[Entry]) -> Entry:

@@ -10,8 +10,8 @@ from typing import Any
 from tasks.bundle import flatten
 from tasks.decision import decided_by
 from tasks.errors import BadInput
-from tasks.fallbacks import RESTORE, withdrawal_of
-from tasks.history import Deployment, deployments, in_short, moment
+from tasks.fallbacks import withdrawal_of
+from tasks.history import RESTORE, Deployment, deployments, in_short, moment
 from tasks.ledger import Entry
 from tasks.registry import Registry
 
@@ -74,7 +74,7 @@ def story(incident: Entry, entries: list[Entry], owner: str) -> dict[str, Any]:
 def rollback_of(incident: Entry, entries: list[Entry]) -> Entry | None:
     """The entry of the rollback that answered the incident: the one it names, else the first one after it."""
     moves = [e for e in entries if e.kind == "done" and e.body["action"] == RESTORE]
-    named = body.get("rollback") if isinstance(body := incident.body["evidence"], dict) else None
+    named = incident.body["evidence"].get("rollback")
     later = [e for e in moves if e.number > incident.number and e.body["left"] == incident.body["champion"]]
     return next((e for e in moves if e.number == named), later[0] if later else None)
 
@@ -149,8 +149,8 @@ def _to_owner(facts: dict[str, Any]) -> str:
         else f"Nothing was moved: version {facts['left']} is still in use, and needs your decision."
     )
     return (
-        f"Incident {facts['number']} of {facts['project']}, night of {facts['night']}: {facts['cause']}. "
-        f"What was done: {facts['action']}. {done}"
+        f"Incident {facts['number']} of {facts['project']}, night of {facts['night']}: {facts['cause'].rstrip('.')}. "
+        f"What was done: {facts['action'].rstrip('.')}. {done}"
     )
 
 
