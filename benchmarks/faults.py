@@ -50,7 +50,7 @@ from tasks.history import aliases_after
 from tasks.lease import leases
 from tasks.registry import Aliases, Registry
 from tasks.restore import restore
-from tests.accepted_versions import PROJECT, accept, local, write_project
+from tests.accepted_versions import PROJECT, copy_project, local, prepare_project
 
 OLD = {"champion": "3", "challenger": None, "previous": "2"}
 NEW = {"champion": "1", "challenger": None, "previous": "3"}
@@ -85,7 +85,7 @@ def main() -> int:
     asked = parser.parse_args()
     quiet()
     with tempfile.TemporaryDirectory(prefix="keel-faults-") as folder:
-        fresh = prepare(Path(folder, "fresh"))
+        fresh = prepare_project(Path(folder, "fresh"))
         steps = watch(fresh, Path(folder, "watched"))
         print(f"{len(steps)} steps; old: {show(OLD)}; new: {show(NEW)}\n")
         print(f"{'fault':15}{'steps':>6}{'old':>6}{'new':>6}{'theirs':>8}{'repaired':>10}  held", flush=True)
@@ -111,20 +111,9 @@ def walk(fresh: Path, steps: list[str], fault: str, stride: int, every: bool) ->
     return found
 
 
-def prepare(fresh: Path) -> Path:
-    """A project with three versions that were champion in turn."""
-    write_project(fresh)
-    torch.set_num_threads(1)  # a forked process must not wait for threads that were not forked with it
-    registry = Registry(PROJECT, local(fresh))
-    with contextlib.chdir(fresh):
-        for seed in range(3):
-            accept(registry, fresh / "ground", seed)
-    return fresh
-
-
 def watch(fresh: Path, copy: Path) -> list[str]:
     """The names of the steps of an undisturbed rollback, in order."""
-    copy_state(fresh, copy)
+    copy_project(fresh, copy)
     names: list[str] = []
 
     def run() -> None:
@@ -137,7 +126,7 @@ def watch(fresh: Path, copy: Path) -> list[str]:
 
 def broken(fresh: Path, copy: Path, fault: str, step: int, name: str) -> After:
     """Run a rollback that the fault breaks at the step, repair as the next start does, and look."""
-    copy_state(fresh, copy)
+    copy_project(fresh, copy)
     ended = in_a_child(lambda: roll_back(copy, breaking(copy, fault, step)), may_fail=True)
     in_a_child(lambda: look(copy))
     seen = json.loads((copy / "seen.json").read_text())
@@ -259,16 +248,6 @@ def overtake(copy: Path) -> None:
     with other.ledger.writing(leases) as connection:
         connection.execute(leases.update().values(lapses=0.0))
     restore.fn(other, "2", "the other machine", {}, copy / "ground/cases")
-
-
-def copy_state(fresh: Path, copy: Path) -> None:
-    """The databases and rules; artifacts stay where they are, and are only read."""
-    copy.mkdir()
-    for name in ("mlflow.db", "ledger.db"):
-        shutil.copyfile(fresh / name, copy / name)
-    shutil.copytree(fresh / "governance", copy / "governance")
-    (copy / "ground").mkdir()
-    shutil.copytree(fresh / "ground/cases", copy / "ground/cases")
 
 
 def in_a_child(work: Callable[[], None], may_fail: bool = False) -> int:

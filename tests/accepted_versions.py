@@ -3,6 +3,8 @@
 The decisions are as complete as an audit asks, so that what a rollback leaves behind can be audited in seconds.
 """
 
+import contextlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
+import torch
 
 from tasks.bundle import BUNDLE, NEEDED, OPTIONAL
 from tasks.cases import read_cases
@@ -23,6 +26,7 @@ from tasks.register import register
 from tasks.registry import INTENT, Registry
 from tasks.scorer import WEIGHTS
 from tasks.settings import Settings
+from tests.small_checkout import HERE
 from tests.small_model import write_model, write_pictures
 
 PROJECT = "pets"
@@ -34,12 +38,33 @@ def local(folder: Path) -> Settings:
     return Settings(folder, f"sqlite:///{folder}/mlflow.db", f"sqlite:///{folder}/ledger.db", (folder / "art").as_uri())
 
 
-def write_project(root: Path, models: int = 3) -> Path:
-    """A working folder with the rules that an audit reads, and `ground` (see write_ground) below it."""
-    (root / "governance").mkdir(parents=True)
+def prepare_project(root: Path) -> Path:
+    """A working folder, which is its own state folder, of a project with three versions that were champion in turn."""
+    write_ground(root / "ground")
+    (root / "governance/projects").mkdir(parents=True)
     (root / "governance/roles.yaml").write_text(ROLES)
-    write_ground(root / "ground", models)
+    (root / "governance/projects/pets.yaml").write_text("name: pets\ndata: ground/data\ncases: ground/cases\n")
+    shutil.copy(HERE / "governance/plan.yaml", root / "governance/plan.yaml")
+    (root / "params.yaml").write_text("")
+    torch.set_num_threads(1)  # a process that is forked later must not wait for threads that were not forked with it
+    registry = Registry(PROJECT, local(root))
+    with contextlib.chdir(root):
+        for seed in range(3):
+            accept(registry, root / "ground", seed)
     return root
+
+
+def copy_project(root: Path, copy: Path) -> Path:
+    """Databases, rules, records and cases; models stay where they are, here and in MLflow, and are only read."""
+    copy.mkdir()
+    for name in ("mlflow.db", "ledger.db", "params.yaml"):
+        shutil.copyfile(root / name, copy / name)
+    shutil.copytree(root / "governance", copy / "governance")
+    shutil.copytree(root / "ground/cases", copy / "ground/cases")
+    for place in (root / "ground").iterdir():
+        if place.name != "cases":
+            (copy / "ground" / place.name).symlink_to(place)
+    return copy
 
 
 def write_ground(root: Path, models: int = 3) -> Path:
