@@ -48,7 +48,7 @@ from tasks.audit_trail import audit
 from tasks.errors import Busy, KeelError
 from tasks.history import aliases_after
 from tasks.lease import leases
-from tasks.registry import Aliases, Registry
+from tasks.registry import Aliases, Registry, trouble
 from tasks.restore import restore
 from tests.accepted_versions import PROJECT, copy_project, local, prepare_project
 
@@ -61,6 +61,7 @@ THEIRS = (
 PATIENCE = 200  # milliseconds that a database waits for a lock, here, so that the walk is short
 FAULTS = ("killed", "cut off", "disk full", "ledger locked", "MLflow locked", "beside", "overtaken")
 DATABASES = {"ledger locked": "ledger.db", "MLflow locked": "mlflow.db"}
+DONE, EXPECTED, UNEXPECTED = 0, 3, 4  # how a process ended: without an error, with a sentence, with a traceback
 UNDER_LEASE = "ledger: sound"  # the first step that only the holder of the lease makes
 Hook = Callable[[str], None]
 
@@ -132,8 +133,8 @@ def broken(fresh: Path, copy: Path, fault: str, step: int, name: str) -> After:
     seen = json.loads((copy / "seen.json").read_text())
     allowed = (*THEIRS, OLD, NEW) if fault == "overtaken" else (NEW,) if fault == "beside" else (OLD, NEW)
     problems = [*seen["problems"], *([] if seen["now"] in allowed else [f"ended as {show(seen['now'])}"])]
-    if fault == "killed" and ended != -signal.SIGKILL:
-        problems.append(f"was not killed but ended with {ended}")
+    if ended not in ((-signal.SIGKILL,) if fault == "killed" else (DONE, EXPECTED)):
+        problems.append(f"the rollback ended with {ended}")
     if fault == "overtaken" and seen["now"]["champion"] != "2":
         problems.append("what the other machine finished is gone")
     shutil.rmtree(copy)
@@ -174,7 +175,8 @@ class Watched(Registry):
 
     def logged(self, version: str) -> Any:
         """Downloads are a step."""
-        tell(self.told, "MLflow: download")
+        with trouble(self.chosen):
+            tell(self.told, "MLflow: download")
         return super().logged(version)
 
 
@@ -255,16 +257,16 @@ def in_a_child(work: Callable[[], None], may_fail: bool = False) -> int:
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        code = 0
+        code = DONE
         try:
             torch.set_num_threads(1)
             work()
         except KeelError as error:
-            code = 3
+            code = EXPECTED
             if not may_fail:
                 traceback.print_exception(error)
         except BaseException as error:
-            code = 4
+            code = UNEXPECTED
             traceback.print_exception(error)
         os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

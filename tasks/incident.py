@@ -23,18 +23,19 @@ Moment = tuple[str, int, str]  # when, the entry's number, what happened
 def open_incident(registry: Registry, night: dt.date, cause: str, evidence: dict[str, Any], action: str) -> Entry:
     """Enter an incident: the sentence of its cause, the figures behind it, and the sentence of what was done.
 
-    The same incident of the same night is entered once. Raises BadInput when a sentence is missing.
+    `evidence` may name the entry of the rollback that answered it, under `rollback`; the incident is then of the
+    version that was left, else of the champion. The same incident of the same night is entered once. Raises BadInput
+    when a sentence is missing.
     """
     if not cause.strip() or not action.strip():
         raise BadInput("an incident says what went wrong (cause) and what was done (action); one of the two is empty")
-    body = {"night": night.isoformat(), "cause": cause.strip(), "evidence": evidence, "action": action.strip()}
+    said = {"night": night.isoformat(), "cause": cause.strip(), "action": action.strip()}
     known = registry.ledger.read(registry.project, INCIDENT)
-    if known and {key: known[-1].body[key] for key in ("night", "cause", "action")} == {
-        key: body[key] for key in ("night", "cause", "action")
-    }:
+    if known and said.items() <= known[-1].body.items():
         return known[-1]
-    body |= {"champion": registry.aliases()["champion"], "by": decided_by()}
-    return registry.ledger.append(INCIDENT, registry.project, body)
+    moved = [e for e in registry.ledger.read(registry.project, "done") if e.number == evidence.get("rollback")]
+    about = {"champion": moved[0].body["left"] if moved else registry.aliases()["champion"], "by": decided_by()}
+    return registry.ledger.append(INCIDENT, registry.project, {**said, **about, "evidence": evidence})
 
 
 def find_incident(project: str, entries: list[Entry], what: str) -> Entry:

@@ -42,6 +42,14 @@ def test_incident_that_a_rollback_answered_is_told_with_its_figures(in_use: Regi
     assert "An earlier, approved version answers again." in page
 
 
+def test_incident_that_is_opened_after_the_move_is_of_the_version_that_was_left(in_use: Registry) -> None:
+    moved = restore.fn(in_use, "2", "harm", {}, CASES)
+    incident = open_incident(in_use, NIGHT, CAUSE, {"rollback": moved.number}, "version 2 was put back")
+    assert incident.body["champion"] == "3"
+    assert rollback_of(incident, entries(in_use)) == moved
+    assert [number for _, number, _ in timeline(incident, entries(in_use))][-2:] == [moved.number, incident.number]
+
+
 def test_incident_without_a_move_says_what_is_left_to_decide(in_use: Registry) -> None:
     incident = open_incident(in_use, NIGHT, CAUSE, {}, "no move: the input broke")
     page = incident_page(incident, entries(in_use), "the owner")
