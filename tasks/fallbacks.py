@@ -13,6 +13,8 @@ from tasks.history import RESTORE, aliases_after, deployments, finished, moment,
 from tasks.ledger import Entry
 from tasks.verdict import PASS
 
+DRILL = "drill"  # the kind of the entry of a rehearsal
+
 
 def rollbacks(entries: list[Entry]) -> list[tuple[Entry, Entry]]:
     """Each finished rollback as (intent, closing entry), oldest first."""

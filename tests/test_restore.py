@@ -10,12 +10,12 @@ from tasks.audit_trail import audit
 from tasks.best_version import RollbackRules
 from tasks.decision import version_tags
 from tasks.errors import BadInput, DigestMismatch, RegistryTrouble
-from tasks.fallbacks import fallbacks, refuse_target, still_withdrawn, why_by_hand, withdrawal_of
+from tasks.fallbacks import DRILL, fallbacks, refuse_target, still_withdrawn, why_by_hand, withdrawal_of
 from tasks.history import changelog, newest_decision, why
 from tasks.ledger import Entry
 from tasks.project import load_project
 from tasks.registry import Registry
-from tasks.restore import DRILL, rehearse, restore
+from tasks.restore import rehearse, restore
 from tasks.score_versions import score_versions
 from tasks.summary import status_lines
 from tests.accepted_versions import PROJECT, accept, decide

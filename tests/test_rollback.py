@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 import flows.cli
 from flows.rollback import Answer, roll_back_if_proved
 from tasks.best_version import RollbackRules
+from tasks.checkup import checkup
 from tasks.incident import open_incident
 from tasks.predict import score
 from tasks.registry import Registry
+from tasks.settings import settings
 from tests.accepted_versions import PROJECT
 from tests.small_model import write_pictures
 
@@ -32,6 +34,11 @@ def keel(*words: str) -> tuple[int, str]:
 @flow(name="night", validate_parameters=False)
 def night(registry: Registry, images: pd.DataFrame, rules: RollbackRules) -> Answer:
     return roll_back_if_proved(registry, images, PICTURES, rules, NIGHT, "harm", CASES)
+
+
+def fallback_line() -> list[tuple[bool, str]]:
+    """What `keel doctor` says of it."""
+    return [(trouble, said) for name, trouble, said in checkup(PROJECT, settings()) if name == "fallback"]
 
 
 def labelled(model: Path, count: int = 40) -> pd.DataFrame:
@@ -85,8 +92,11 @@ def test_champion_that_is_right_is_left_alone_and_thin_evidence_moves_nothing(
 
 
 def test_person_rolls_back_drills_and_reads_the_incident(in_use: Registry) -> None:
+    before = "version 2, not rehearsed since version 3 is champion (`keel drill` does)"
+    assert fallback_line() == [(False, before)]
     code, said = keel("drill")
     assert code == 0
+    assert fallback_line()[0][1].startswith("version 2, rehearsed ")
     assert "a rollback of pets to version 2 would hold" in said
     assert "nothing was moved" in said
     assert in_use.aliases()["champion"] == "3"
@@ -117,3 +127,4 @@ def test_drill_without_anything_to_fall_back_on_fails(in_use: Registry) -> None:
     assert code == 1
     assert "no earlier accepted version to fall back on" in said
     assert in_use.ledger.read(PROJECT, "drill")[-1].body["held"] is False
+    assert fallback_line() == [(False, "no version that could be put back without a person's word")]
