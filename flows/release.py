@@ -542,7 +542,7 @@ def clear(registry: Registry, about: Project, run: Path, verdict: Verdict, decis
     entries = registry.ledger.sound(about.name)
     found, now = found_in(run, about.plan), dt.datetime.now(dt.UTC)
     lines = obstacles(decision, outcomes_of(verdict), found, entries, load_roles(), load_risks(about.name), now)
-    lines += still_withdrawn(version, decision, entries)
+    lines += still_withdrawn(version, entries)
     for line in lines:
         logger.warning("not promoted: %s", line)
     return lines

@@ -68,6 +68,11 @@ def registrations(entries: list[Entry]) -> dict[str, tuple[Entry, Entry]]:
     return {e.body["version"]: (i, e) for i, e in finished(entries) if i.body["action"] == "register"}
 
 
+def until(entries: list[Entry], last: Entry) -> list[Entry]:
+    """The entries up to and with `last`."""
+    return [e for e in entries if e.number <= last.number]
+
+
 def newest_decision(version: str, entries: list[Entry]) -> Entry:
     """The newest decision that the version was tied to by these entries."""
     number = None
@@ -95,7 +100,7 @@ def deployments(entries: list[Entry]) -> list[Deployment]:
             turns.append((champion, start, end))
     ends = [*(since for _, _, since in turns[1:]), None]
     return [
-        Deployment(version, start, since, newest_decision(version, _until(entries, since)), end)
+        Deployment(version, start, since, newest_decision(version, until(entries, since)), end)
         for (version, start, since), end in zip(turns, ends, strict=False)  # without turns there is no end either
         if version is not None
     ]
@@ -125,8 +130,8 @@ def changelog(project: str, entries: list[Entry]) -> str:
     """The releases in Markdown, newest first, each with what changed in data, model and plan since the one before."""
     parts, before, seen = [], None, 0
     for deployed in deployments(entries):
-        until = deployed.since.number if deployed.put_back else deployed.decision.number
-        refused = [e for e in entries if e.kind == "decision" and seen < e.number < until]
+        last = deployed.since.number if deployed.put_back else deployed.decision.number
+        refused = [e for e in entries if e.kind == "decision" and seen < e.number < last]
         refused = [e for e in refused if e.body["verdict"] != PASS]
         parts.append("\n".join(_section(deployed, before, refused)))
         before, seen = deployed, deployed.since.number
@@ -142,10 +147,6 @@ def in_short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _until(entries: list[Entry], last: Entry) -> list[Entry]:
-    return [e for e in entries if e.number <= last.number]
-
-
 def _span(when: str) -> tuple[dt.datetime, dt.datetime]:
     try:
         first = dt.datetime.fromisoformat(when)
@@ -158,12 +159,12 @@ def _span(when: str) -> tuple[dt.datetime, dt.datetime]:
 
 def _paragraph(project: str, deployed: Deployment, entries: list[Entry]) -> str:
     body, start, end = deployed.decision.body, deployed.start, deployed.end
-    until = "is live now" if end is None else f"until {end.at} (entry {end.number})"
+    ended = "is live now" if end is None else f"until {end.at} (entry {end.number})"
     if end is not None and end.body.get("moved", {}).get("champion", deployed.version) == deployed.version:
-        until = f"under this decision {until}, when it was tied to a newer one"
+        ended = f"under this decision {ended}, when it was tied to a newer one"
     git = body["code"]
     lines = {
-        "champion": f"version {deployed.version} of {project}, since {start.at} (entry {start.number}); {until}",
+        "champion": f"version {deployed.version} of {project}, since {start.at} (entry {start.number}); {ended}",
         **({"rollback": _rollback(start)} if start.body["action"] == RESTORE else {}),
         "decision": f"{deployed.decision.number} by {body['by']}, {deployed.decision.at}",
         "approval": describe_approvals(deployed.decision, entries),

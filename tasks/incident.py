@@ -55,8 +55,8 @@ def story(incident: Entry, entries: list[Entry], owner: str) -> dict[str, Any]:
         "project": incident.project,
         "number": incident.number,
         "night": body["night"],
-        "cause": body["cause"],
-        "action": body["action"],
+        "cause": _capital(body["cause"]),
+        "action": _capital(body["action"]),
         "owner": owner,
         "left": body["champion"] or "none",
         "restored": moved.body["version"] if moved else None,
@@ -65,10 +65,24 @@ def story(incident: Entry, entries: list[Entry], owner: str) -> dict[str, Any]:
     return {
         **facts,
         "timeline": timeline(incident, entries),
-        "evidence": [(name, in_short(value)) for name, value in flatten(_rows(body["evidence"])) if value is not None],
+        **laid_out(body["evidence"]),
         "to_do": to_do(incident, entries),
         "hash": incident.hash,
         "messages": [("To the owner", _to_owner(facts)), ("To those who use the answers", _to_users(facts))],
+    }
+
+
+def laid_out(evidence: dict[str, Any]) -> dict[str, Any]:
+    """The evidence for a page: each list of records as a table, all else as rows of a name and a value."""
+    flat = flatten(evidence)
+    records = [(name, rows) for name, rows in flat if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
+    named = dict(records)
+    return {
+        "evidence": [(name, in_short(value)) for name, value in flat if name not in named and value not in (None, [])],
+        "tables": [
+            {"title": name, "columns": list(rows[0]), "rows": [[in_short(v) for v in row.values()] for row in rows]}
+            for name, rows in records
+        ],
     }
 
 
@@ -103,7 +117,9 @@ def to_do(incident: Entry, entries: list[Entry]) -> list[str]:
             f"Retrain with these images and release: `keel release --project {project}`.",
         ]
     withdrawn = withdrawal_of(left, entries) is not None if left else False
-    stays = f"Version {left} stays withdrawn until a newer decision on it passes." if withdrawn else ""
+    stays = (
+        f"Version {left} stays withdrawn until it passes on other images, cases or another plan." if withdrawn else ""
+    )
     return [
         *([stays] if stays else []),
         f"Add images that version {left} read wrong, and must never be read wrong again, to the must-pass cases.",
@@ -127,7 +143,7 @@ def _happened(entry: Entry) -> str:
         case "undone":
             return f"a change was undone: {body['why']}"
         case _:
-            return str(body.get("sentence", ""))
+            return f"{entry.kind}: {body['sentence']}" if body.get("sentence") else ""
 
 
 def _turn(incident: Entry, entries: list[Entry]) -> Deployment | None:
@@ -136,11 +152,8 @@ def _turn(incident: Entry, entries: list[Entry]) -> Deployment | None:
     return next((d for d in reversed(turns) if d.start.number < incident.number), None)
 
 
-def _rows(value: Any) -> dict[str, Any]:
-    """Evidence with its lists as dictionaries, so that it can be laid out as rows."""
-    if isinstance(value, list | tuple):
-        value = {str(place): part for place, part in enumerate(value, start=1)}
-    return {key: _rows(part) if isinstance(part, dict | list | tuple) else part for key, part in value.items()}
+def _capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
 
 
 def _to_owner(facts: dict[str, Any]) -> str:

@@ -103,9 +103,11 @@ def accept(registry: Registry, root: Path, seed: int, cases: Path | None = None,
     return version
 
 
-def decide(registry: Registry, root: Path, seed: int, cases: Path, verdict: str = "PASS") -> Entry:
+def decide(
+    registry: Registry, root: Path, seed: int, cases: Path, verdict: str = "PASS", manifest: str = "as drawn"
+) -> Entry:
     """A decision on the model with all that is on record of one, its evidence beside its MLflow run."""
-    with registry.alone(), registry.change("record", {}) as change, evidence_of(root, seed, cases) as files:
+    with registry.alone(), registry.change("record", {}) as change, evidence_of(root, seed, cases, manifest) as files:
         tags = {INTENT: str(change.number), "data_version": "d" * 32, "verdict": verdict}
         run = registry.client.create_run(registry.experiment_id(), tags=tags).info.run_id
         with mlflow.start_run(run_id=run, log_system_metrics=False):
@@ -118,14 +120,14 @@ def decide(registry: Registry, root: Path, seed: int, cases: Path, verdict: str 
 
 
 @contextmanager
-def evidence_of(root: Path, seed: int, cases: Path) -> Iterator[dict[str, Path]]:
+def evidence_of(root: Path, seed: int, cases: Path, manifest: str) -> Iterator[dict[str, Path]]:
     """Every artifact that a record has: the answers to the cases, and words in place of the other tables."""
     with TemporaryDirectory() as folder:
         files = {}
         for key, name in NEEDED.items():
             file = Path(folder, name)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text('{"files": {}}' if name == BUNDLE else f"{key} of {seed}\n")
+            file.write_text('{"files": {}}' if name == BUNDLE else f"{key} of {seed}, {manifest}\n")
             files[name] = file
         answered = answer_cases(cases, read_cases(cases), root / f"model{seed}")
         answered.to_parquet(files[NEEDED["cases"]], index=False)

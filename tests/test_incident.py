@@ -15,7 +15,10 @@ from tests.accepted_versions import PROJECT
 
 NIGHT, CASES = dt.date(2026, 6, 3), Path("ground/cases")
 CAUSE = "harm on desk <B>: 81.0 % right [74.2, 86.4], 90 % are demanded."
-EVIDENCE = {"harm": {"value": 0.81234567, "n": 158}, "slices": [{"name": "desk B"}, {"name": "desk C"}]}
+EVIDENCE = {
+    "harm": {"value": 0.81234567, "n": 158},
+    "slices": [{"name": "desk B", "value": 0.5}, {"name": "desk C", "value": 0.75}],
+}
 
 
 def entries(registry: Registry) -> list[Entry]:
@@ -34,11 +37,13 @@ def test_incident_that_a_rollback_answered_is_told_with_its_figures(in_use: Regi
     assert "a rollback was rehearsed: it would hold" in said
     assert said[-1].startswith("version 2 put back in place of version 3, by ")
     page = incident_page(incident, entries(in_use), "the owner")
-    assert "desk &lt;B&gt;" in page
+    assert "Harm on desk &lt;B&gt;" in page
+    assert "<code>keel audit --project pets</code>" in page
     assert "<td>harm/value</td><td>0.8123</td>" in page
-    assert "<td>slices/2/name</td><td>desk C</td>" in page
+    assert "<h3>slices</h3>" in page
+    assert "<tr><td>desk C</td><td>0.75</td></tr>" in page
     assert f"{moved.body['seconds']:.1f} s" in page
-    assert "Version 3 stays withdrawn until a newer decision on it passes." in page
+    assert "Version 3 stays withdrawn until it passes on other images, cases or another plan." in page
     assert "An earlier, approved version answers again." in page
 
 

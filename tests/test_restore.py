@@ -11,7 +11,7 @@ from tasks.best_version import RollbackRules
 from tasks.decision import version_tags
 from tasks.errors import BadInput, DigestMismatch, RegistryTrouble
 from tasks.fallbacks import DRILL, fallbacks, refuse_target, still_withdrawn, why_by_hand, withdrawal_of
-from tasks.history import changelog, newest_decision, why
+from tasks.history import changelog, why
 from tasks.ledger import Entry
 from tasks.project import load_project
 from tasks.registry import Registry
@@ -63,15 +63,17 @@ def test_version_is_put_back_and_the_one_that_was_left_can_be_too(in_use: Regist
 def test_version_that_was_left_comes_back_by_itself_only_after_a_newer_decision(in_use: Registry) -> None:
     assert fallbacks(entries(in_use)) == ["2", "1"]
     assert fallbacks(entries(in_use), most=0) == ["2"]
-    old = newest_decision("3", entries(in_use))
     moved = restore.fn(in_use, "2", "harm", {}, CASES)
     left = withdrawal_of("3", entries(in_use))
     assert left is not None
     assert left.number == moved.number
     assert fallbacks(entries(in_use)) == ["1"]
-    assert "rollback of entry" in still_withdrawn("3", old, entries(in_use))[0]
-    newer = tie("3", decide(in_use, GROUND, 2, CASES), in_use)
-    assert still_withdrawn("3", newer, entries(in_use)) == []
+    same = tie("3", decide(in_use, GROUND, 2, CASES), in_use)
+    said = still_withdrawn("3", entries(in_use))[0]
+    assert f"by the rollback of entry {moved.number}, and decision {same.number} on it rests on the same images" in said
+    assert fallbacks(entries(in_use)) == ["1"]
+    tie("3", decide(in_use, GROUND, 2, CASES, manifest="with the images that did harm"), in_use)
+    assert still_withdrawn("3", entries(in_use)) == []
     assert withdrawal_of("3", entries(in_use)) is None
     assert fallbacks(entries(in_use)) == ["3", "1"]
 
