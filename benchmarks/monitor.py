@@ -218,12 +218,13 @@ def mixtures(scale: Scale, random: np.random.Generator) -> list[Row]:
         "one bet, 2 points": (0.02,),
         "one bet, 5 points": (0.05,),
         "one bet, 12 points": (0.12,),
-        "2, 5, 12 and 30 points (kept)": BETS,
+        "2, 5 and 15 points (kept)": BETS,
+        "2, 5, 12 and 30 points": (0.02, 0.05, 0.12, 0.3),
         "eight bets, 1 to 50 points": tuple(np.geomspace(0.01, 0.5, 8)),
         "sixteen bets, 0.5 to 80 points": tuple(np.geomspace(0.005, 0.8, 16)),
     }
     rows = [measure(title, draw, monitor(values, bets), scale) for title, bets in sets.items()]
-    return [*rows, measure("the four, mixed every night", draw, mixed_every_night(values), scale)]
+    return [*rows, measure("the three, mixed every night", draw, mixed_every_night(values), scale)]
 
 
 def dependence(scale: Scale, random: np.random.Generator) -> tuple[list[Row], list[Row]]:

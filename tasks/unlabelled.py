@@ -150,6 +150,7 @@ def _draws(
     for _ in range(min(k, int(left.sum()))):
         places = np.flatnonzero(left)
         merit = (unsure * novelty)[places]
+        merit = merit if merit.sum() > 0 else unsure[places]  # all are copies of images already drawn
         chances = np.full(len(places), 1 / len(places))
         if merit.sum() > 0:
             chances = EXPLORED * chances + (1 - EXPLORED) * merit / merit.sum()
