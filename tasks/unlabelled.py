@@ -103,9 +103,9 @@ def estimate_accuracy(
     """The expected accuracy on a window without labels, by each of METHODS.
 
     `correct` (m,) says which of the calibration images, which the model must not have been fitted on, it answered
-    right. The band is the percentile interval over resampled units of both sets; it covers the chance of the samples
-    and not a failed assumption. EvidenceMissing when a set is empty or unsound, or when the calibration images hold
-    no error or nothing but errors.
+    right. The band is the percentile interval over resampled units of both sets. It is for the accuracy to expect of
+    such images: neither the luck of this window's answers is in it nor a failed assumption. EvidenceMissing when a set
+    is empty or unsound, or when the calibration images hold no error or nothing but errors.
     """
     right = np.asarray(correct, dtype=float)
     for answers, name in ((calibration, "the calibration images"), (window, "the window")):
@@ -124,10 +124,11 @@ def to_label(probabilities: np.ndarray, embeddings: np.ndarray, known: np.ndarra
     """Which `k` images to ask labels for, in the order they were drawn; fewer when fewer are not yet `known` (N,).
 
     Half of an image's chance is the same for all; the other half grows with the root of the chance that the model errs
-    (the best proposal for an error rate, Sawade et al. 2010, with 1 - confidence as that chance) and shrinks
-    near images already drawn, by the cosine of their embeddings (N, D), as copies tell the same twice. The mean of
-    weight times loss over the requests has the mean loss of the images not known as its expectation. For a monitor,
-    give one image a unit: mark the others as known.
+    (the best proposal for an error rate, Sawade et al. 2010, with 1 - confidence as that chance) and shrinks near
+    images already drawn, by the cosine of their embeddings (N, D), as copies tell the same twice. Weight times loss has
+    as its mean the mean loss of the images not yet drawn: that of the window at first, and less towards the end when
+    doubtful images, which go first, do err more. A bet on it is fair on every window that is at most the tolerated
+    risk. Give one image a unit: mark the others as known.
     """
     _check(Answers(probabilities, np.arange(len(probabilities))), "the window")
     if not len(probabilities) == len(embeddings) == len(known):

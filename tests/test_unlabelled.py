@@ -69,7 +69,7 @@ def test_bands_hold_about_as_often_as_they_say_while_the_assumption_holds() -> N
     for seed in range(sets):
         (known, right), (window, _) = drawn(300, random, 0.15, 2), drawn(200, random, 0.15, 2)
         truth = float(drawn(100_000, np.random.default_rng(0), 0.15)[0].probabilities[:, 0].mean())
-        for estimate in estimate_accuracy(known, right, window, 0.9, 50, seed):
+        for estimate in estimate_accuracy(known, right, window, 0.9, 100, seed):
             held[estimate.method] += estimate.low <= truth <= estimate.high
             assert "fails under concept shift" in estimate.holds
     for method, count in held.items():
@@ -85,7 +85,7 @@ def test_harder_images_are_seen_and_harm_that_the_model_does_not_doubt_is_not() 
     assert [e.value for e in unseen] == pytest.approx([right.mean()] * 3, abs=0.03)
     assert all(e.high < right.mean() for e in harder)
     [cbpe] = [e for e in harder if e.method == "CBPE"]  # ATC exaggerates a change of this kind
-    assert cbpe.value == pytest.approx(truth.mean(), abs=0.03)
+    assert cbpe.value == pytest.approx(truth.mean(), abs=0.05)
 
 
 def test_estimates_depend_on_the_seed_alone() -> None:
@@ -113,17 +113,19 @@ def test_what_is_missing_is_named() -> None:
             estimate_accuracy(calibration, correct, asked, 0.9, 10, 0)
 
 
-def test_weighted_losses_of_requests_have_the_windows_risk_as_mean() -> None:
-    random = np.random.default_rng(8)
+def test_a_weighted_loss_has_the_mean_loss_of_the_images_left_as_its_mean() -> None:
+    random, draws = np.random.default_rng(8), 1500
     answers, _ = drawn(60, random, doubt=0.2)
     known, loss = np.arange(60) < 10, (random.uniform(size=60) < 0.25).astype(float)
-    places = random.normal(size=(60, 5))
-    means = [
-        np.mean([r.weight * loss[r.image] for r in to_label(answers.probabilities, places, known, 12, seed)])
-        for seed in range(1500)
-    ]
-    assert np.mean(means) == pytest.approx(loss[10:].mean(), abs=3 * np.std(means) / math.sqrt(1500))
-    assert np.std(means) < 0.2
+    places, gaps = random.normal(size=(60, 5)), np.zeros((draws, 12))
+    for seed in range(draws):
+        left = ~known
+        for place, request in enumerate(to_label(answers.probabilities, places, known, 12, seed)):
+            gaps[seed, place] = request.weight * loss[request.image] - loss[left].mean()
+            left[request.image] = False
+    error = gaps.std(axis=0) / math.sqrt(draws)
+    assert (np.abs(gaps.mean(axis=0)) <= 3.5 * error).all()
+    assert error.max() < 0.02
 
 
 def test_bets_on_requests_gain_nothing_without_harm_and_bets_on_unweighted_ones_do() -> None:
@@ -136,8 +138,8 @@ def test_bets_on_requests_gain_nothing_without_harm_and_bets_on_unweighted_ones_
         weights = np.array([r.weight for r in requests])
         fair.append(np.exp(log_bets(weights * loss, tolerated).sum(axis=0)))
         naive.append(np.exp(log_bets(loss, tolerated).sum(axis=0)))
-    error = np.std(fair, axis=0) / math.sqrt(1500)
-    assert (np.abs(np.mean(fair, axis=0) - 1) <= 3 * error).all()
+    assert (np.mean(fair, axis=0) <= 1 + 3 * np.std(fair, axis=0) / math.sqrt(1500)).all()
+    assert (np.mean(fair, axis=0) > 0.8).all()
     assert (np.mean(naive, axis=0) > 1 + 6 * np.std(naive, axis=0) / math.sqrt(1500)).all()
 
 
