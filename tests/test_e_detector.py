@@ -121,6 +121,7 @@ def test_the_order_of_a_nights_images_changes_no_bit() -> None:
     losses, weights, units = random.uniform(size=500), random.uniform(0.5, 2, 500), random.integers(0, 120, 500)
     mixed = random.permutation(500)
     names = np.array([f"scan {u}" for u in units])
+    assert (unit_means(losses[mixed], weights[mixed], names[mixed]) == unit_means(losses, weights, names)).all()
     first = advance(begin("a", 0.4), losses, weights, names, "2026-06-01")
     assert advance(begin("a", 0.4), losses[mixed], weights[mixed], names[mixed], "2026-06-01") == first
 
