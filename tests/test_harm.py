@@ -73,6 +73,9 @@ def test_a_row_without_label_prediction_or_probability_is_refused(column: str) -
     table[column] = table[column].where(table.index != 1)
     with pytest.raises(EvidenceMissing, match=r"1 of 3 rows .* first at 1"):
         losses(table, "error")
+    unknown = night_of([False, True]).assign(predicted=["a", "z"], label="z")
+    with pytest.raises(EvidenceMissing, match=r"1 of 2 rows .* first at 1"):
+        losses(unknown, "error")
     with pytest.raises(EvidenceMissing, match="no column unit"):
         advance_all({}, rules(monitor("m")), night_of([True]).drop(columns="unit"), ACCEPTED, "c", "2026-06-01")
 
