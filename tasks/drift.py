@@ -119,7 +119,7 @@ def judge_drift(reference: Snapshot, current: Snapshot, rules: DriftRules, seed:
         anomalies=most_anomalous(
             current.image_ids, ours.embeddings, theirs, rules.neighbours, rules.shown, rules.largest_sample, images
         ),
-        audit=audit_tests(theirs, ours.unit_count, rules.level, rules.effort, audit),
+        audit=audit_tests(theirs, ours.unit_count, reference.nights, rules.level, rules.effort, audit),
     )
 
 
@@ -134,6 +134,7 @@ def _sentences(drift: Drift) -> Iterator[str]:
     parts = f"{audit.splits} random splits of the reference into {audit.n_reference} and {audit.n_current} images"
     bounds = f"{audit.alarms / audit.splits:.1%} [{audit.low:.1%}, {audit.high:.1%}], at {audit.nominal:.1%} promised"
     yield f"without a shift the tests alarmed in {audit.alarms} of {parts}: {bounds}"
+    yield _nights(audit)
     yield f"of such parts they see {'; '.join(map(_seen, audit.sights))}"
     for what, factor in zip(("embeddings", "outputs"), drift.coarser, strict=True):
         if factor > 1.005:
@@ -152,6 +153,13 @@ def _decision(drift: Drift) -> str:
     if not drift.calibrated:
         return f"drift cannot be judged, because the tests alarm too often without it: {figures}; {where}"
     return f"{'drift' if drift.alarm else 'no drift shown'}: {figures}; strongest is the {where}"
+
+
+def _nights(audit: Audit) -> str:
+    if not audit.nights:
+        return "the reference names no nights, so whether ordinary nights differ among themselves was not audited"
+    bounds = f"{audit.night_alarms / audit.nights:.1%} [{audit.nights_low:.1%}, {audit.nights_high:.1%}]"
+    return f"of the reference's {audit.nights} nights {audit.night_alarms} alarm against all others: {bounds}"
 
 
 def _seen(sight: Sight) -> str:

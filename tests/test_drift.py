@@ -1,6 +1,7 @@
 """A night's drift: the decision, the audit of the tests, where to look, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -64,18 +65,33 @@ def test_audit_of_exact_tests_says_calibrated_and_of_a_test_that_alarms_at_will_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sample = drawn(100, np.random.default_rng(5))
-    sound = audit_tests(sample, 20, 0.05, RULES.effort, np.random.default_rng(5))
+    sound = audit_tests(sample, 20, None, 0.05, RULES.effort, np.random.default_rng(5))
     assert sound.calibrated
     assert (sound.n_reference, sound.n_current, sound.splits) == (80, 20, 60)
     assert (sound.low, sound.high) == clopper_pearson(sound.alarms, 60, 0.999)
     monkeypatch.setattr(drift_audit, "adjusted_p_values", lambda values: np.array([0.04 if values[0, 0] else 1.0]))
-    assert not audit_tests(sample, 20, 0.05, RULES.effort, np.random.default_rng(5)).calibrated
+    assert not audit_tests(sample, 20, None, 0.05, RULES.effort, np.random.default_rng(5)).calibrated
+
+
+def test_reference_whose_nights_differ_among_themselves_is_not_believed() -> None:
+    random = np.random.default_rng(17)
+    alike, nights = drawn(160, random), np.repeat(np.arange(8), 20)
+    apart = Sample(alike.probabilities, alike.embeddings + 2 * random.normal(size=(8, 8))[nights])
+    told = {}
+    for name, sample in (("alike", alike), ("apart", apart)):
+        reference = replace(snapshot_of(sample), nights=nights)
+        told[name] = judge_drift(reference, snapshot_of(drawn(20, random)), RULES, 0)
+    assert told["alike"].calibrated
+    assert told["alike"].audit.nights == 8
+    assert not told["apart"].calibrated
+    assert told["apart"].audit.night_alarms >= 6
+    assert told["apart"].audit.low <= 0.05  # random splits of it are alike, and cannot show this
+    assert f"8 nights {told['apart'].audit.night_alarms} alarm" in told["apart"].sentences[2]
 
 
 def test_uncalibrated_night_cannot_be_judged() -> None:
     found = night(6, shift=1.0)
-    audit = type(found.audit)(**{**vars(found.audit), "low": 0.2})
-    doubted = type(found)(**{**vars(found), "audit": audit})
+    doubted = replace(found, audit=replace(found.audit, low=0.2))
     assert found.calibrated
     assert not doubted.calibrated
     assert doubted.sentences[0].startswith("drift cannot be judged")
@@ -90,7 +106,7 @@ def test_splits_alarm_at_the_nominal_rate() -> None:
 
 def test_audit_sees_smaller_shares_with_more_images() -> None:
     sample = drawn(300, np.random.default_rng(8))
-    few, many = (audit_tests(sample, n, 0.05, RULES.effort, np.random.default_rng(8)).sights for n in (6, 100))
+    few, many = (audit_tests(sample, n, None, 0.05, RULES.effort, np.random.default_rng(8)).sights for n in (6, 100))
     for small, large in zip(few, many, strict=True):
         assert large.share is not None
         assert small.share is None or small.share > large.share
@@ -193,10 +209,11 @@ def test_too_few_images_a_missing_slice_or_an_id_twice_are_refused() -> None:
         ({"slices": current.slices.assign(side=None)}, "missing values in the slices side"),
         ({"slices": current.slices[["side"]]}, "slices of the reference are"),
         ({"slices": current.slices[:3]}, "3 rows of slices"),
+        ({"nights": np.array(["2026-06-01"])}, "images without a night"),
         ({"embeddings": np.full((20, 8), np.nan)}, "20 of the 20 night images"),
     ):
         with pytest.raises(EvidenceMissing, match=said):
-            judge_drift(reference, type(current)(**{**vars(current), **change}), RULES, 0)
+            judge_drift(reference, replace(current, **change), RULES, 0)
 
 
 def test_rules_that_could_never_alarm_or_hold_a_key_too_many_are_refused() -> None:

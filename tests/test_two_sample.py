@@ -197,6 +197,7 @@ def test_distances_are_scipys() -> None:
         (lambda s: Sample(s.probabilities[:5], s.embeddings), "one row for each image"),
         (lambda s: Sample(s.probabilities, s.embeddings[:, :3]), "one model"),
         (lambda s: Sample(s.probabilities, s.embeddings, np.arange(20)), "units to both or neither"),
+        (lambda s: Sample(s.probabilities, s.embeddings, np.array([None, *"abcdefghijklmnopqrs"])), "have no unit"),
         (lambda s: s.take(np.array([], dtype=int)), "and some"),
     ],
 )
