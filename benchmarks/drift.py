@@ -55,6 +55,7 @@ CLASS_SHARES = {KNOCKOUT: SHARES, ONE_CLASS: (0.1, 0.25, 0.5)}
 JITTER, GREY = 1, 2.0  # pixels either way and grey levels of noise: what makes a drawn scan a new image
 PART = 2500  # images that a process scores at once
 JUDGED = (100, 500)  # sizes at which ours must be as good as the best sound peer
+LARGE, LARGE_PART = 1000, 3  # above so many images a third of the draws
 OURS, MOST_SECONDS = "ours", 10.0
 
 
@@ -70,7 +71,7 @@ class Effort:
     changed: int
 
 
-FULL = Effort((10, 20, 50, 100, 200, 500, 1000, 10_000), 6, 200, 2000, 20_000, 10_000)
+FULL = Effort((10, 50, 100, 500, 1000, 10_000), 3, 200, 1000, 20_000, 10_000)
 QUICK = Effort((10, 100, 500), 2, 100, 400, 2500, 600)
 
 
@@ -196,12 +197,10 @@ def night_alarms(seed: int) -> bool:
 
 def measure(effort: Effort, seed: int) -> tuple[pd.DataFrame, int]:
     """A row for each draw, with its shift, n and what each detector says; and the alarms of the nights."""
-    nulls = [Shift(CLEAN)] * effort.nulls
-    asked = [
-        (s, n)
-        for n in effort.sizes
-        for s in nulls[: effort.nulls if n <= 1000 else effort.nulls // 4] + all_shifts() * effort.draws
-    ]
+    asked = []
+    for n in effort.sizes:
+        part = LARGE_PART if n > LARGE else 1
+        asked += [(Shift(CLEAN), n)] * (effort.nulls // part) + [(s, n) for s in all_shifts()] * (effort.draws // part)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         seeds = range(seed, seed + len(asked))
         said = list(pool.map(detect, *zip(*asked, strict=True), seeds, chunksize=8))
