@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.intervals import clopper_pearson
+from tasks.intervals import Interval, clopper_pearson
 from tasks.samples import Pool, Sample, lay_together
 from tasks.shift_statistics import Statistics
 from tasks.two_sample import adjusted_p_values, compare_samples, draw_labels
@@ -88,7 +88,7 @@ def audit_tests(
 
     Of a larger reference `effort.largest` units, drawn at random, are split; the current part has at most half.
     """
-    each = night_alarms(reference, nights, nominal, effort, random)
+    tested, alarmed = night_alarms(reference, nights, nominal, effort, random)
     if reference.unit_count > effort.largest:
         kept = random.permutation(reference.unit_count)[: effort.largest]
         reference = reference.take(np.isin(reference.unit_codes, kept))
@@ -104,25 +104,27 @@ def audit_tests(
     interval = clopper_pearson(alarms, effort.splits, effort.confidence)
     changes = {"moved and less sure": moved(reference), "of one class": of_one_class(reference)}
     sights = tuple(_sight(name, change, split, nominal, effort, random) for name, change in changes.items())
-    return Audit(*pool.counts, effort.splits, alarms, nominal, effort.confidence, *interval, *each, sights)
+    bounds = clopper_pearson(alarmed, tested, effort.confidence) if tested else Interval(0.0, 1.0)
+    counted = (*pool.counts, effort.splits, alarms)
+    return Audit(*counted, nominal, effort.confidence, *interval, tested, alarmed, bounds.low, bounds.high, sights)
 
 
 def night_alarms(
     reference: Sample, nights: np.ndarray | None, nominal: float, effort: Effort, random: np.random.Generator
-) -> tuple[int, int, float, float]:
-    """How many nights were tested against all others, how many alarmed, and the bounds of that rate.
+) -> tuple[int, int]:
+    """How many nights were tested against all others, and how many alarmed.
 
     Of more than `effort.splits` nights so many are drawn at random; one night alone is none.
     """
     names = np.unique(nights) if nights is not None else np.array([])
     if nights is None or len(names) < 2:
-        return 0, 0, 0.0, 1.0
+        return 0, 0
     chosen = random.permutation(names)[: effort.splits]
     found = 0
     for name in chosen:
         others, one = reference.take(nights != name), reference.take(nights == name)
-        found += compare_samples(others, one, effort.permutations, effort.largest, random).p <= nominal
-    return len(chosen), int(found), *clopper_pearson(int(found), len(chosen), effort.confidence)
+        found += bool(compare_samples(others, one, effort.permutations, effort.largest, random).p <= nominal)
+    return len(chosen), found
 
 
 def count_alarms(pool: Pool, nominal: float, splits: int, permutations: int, random: np.random.Generator) -> int:
