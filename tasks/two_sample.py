@@ -20,10 +20,8 @@ ROUNDING = 1e-5  # sums of float32 in another order differ by less
 class TestResult:
     """One test: its p value alone (+1 correction) and an effect that a person can read.
 
-    `effect` is, of the energy distances, the share of the mean distance between the samples that is due to their
-    difference, from 0 (none) to 1; of the kernel distance, MMD, from 0 to about 1.4; of the ranks, the largest
-    distance of two distribution functions, and of the classes, the share of images whose class would have to change
-    (total variation), both from 0 to 1. What permuted samples show on average is taken off, of the last three squared.
+    What `effect` means is told by EFFECTS of tasks/shift_statistics.py; what permuted samples show on average is taken
+    off (of the last three: of their squares), so that it is about 0 without a shift whatever the number of images.
     """
 
     __test__ = False  # not a test for pytest

@@ -86,7 +86,7 @@ def test_reference_whose_nights_differ_among_themselves_is_not_believed() -> Non
     assert not told["apart"].calibrated
     assert told["apart"].audit.night_alarms >= 6
     assert told["apart"].audit.low <= 0.05  # random splits of it are alike, and cannot show this
-    assert f"8 nights {told['apart'].audit.night_alarms} alarm" in told["apart"].sentences[2]
+    assert f"8 nights {told['apart'].audit.night_alarms} alarm" in told["apart"].sentences[3]
 
 
 def test_uncalibrated_night_cannot_be_judged() -> None:
