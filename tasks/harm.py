@@ -108,7 +108,7 @@ def losses(table: pd.DataFrame, risk: Risk) -> np.ndarray:
     unsound = table["label"].isna() | (outcomes.predicted < 0) | ~np.isfinite(outcomes.probabilities).all(axis=1)
     if unsound.any():
         raise EvidenceMissing(
-            f"{int(unsound.sum())} of {len(table)} rows have no label, known prediction or sound probabilities, the first "
+            f"{int(unsound.sum())} of {len(table)} rows have no label, known prediction or probabilities, the first "
             f"at {table.index[unsound][0]}; give only labelled and scored images"
         )
     if risk == "error":
