@@ -1,0 +1,76 @@
+"""Tell people and machines: events on Prefect's bus, and messages through the notification block that the team chose.
+
+The block is named by KEEL_NOTIFY_BLOCK, as `<type>/<name>` (custom-webhook/keel-alerts, slack-webhook/on-call, any of
+Prefect's). Nothing here may break a night: what cannot be sent is logged, recorded and tried again the next time.
+"""
+
+import datetime as dt
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import task
+from prefect.blocks.abstract import NotificationBlock
+from prefect.blocks.core import Block
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+
+from tasks.alerts import KIND, AlertRules, News, alert_body, to_tell, unsent
+from tasks.errors import BadInput
+from tasks.events import Event
+from tasks.ledger import Entry, Ledger
+from tasks.settings import without_password
+
+VARIABLE = "KEEL_NOTIFY_BLOCK"
+logger = logging.getLogger("tasks.notify")
+
+
+@task(cache_policy=NO_CACHE)
+def announce(events: Sequence[Event]) -> None:
+    """Put the events on Prefect's bus; the same event twice counts once there."""
+    for event in events:
+        emit(event)
+
+
+def emit(event: Event) -> None:
+    """One event; Prefect sends it in the background and logs what it cannot send."""
+    emit_event(event.name, event.resource, payload=event.payload, id=event.id)
+
+
+@task(cache_policy=NO_CACHE)
+def notify(ledger: Ledger, project: str, rules: AlertRules, news: News, now: dt.datetime | None = None) -> list[Entry]:
+    """Send what is to be told; the entries of kind `alert` are returned, one for each message sent or not sent.
+
+    Without a block nothing is sent and nothing recorded, and a line of log says what would have been. `now` is the time
+    for the cool-down.
+    """
+    entries = ledger.read(project, KIND)
+    messages = to_tell(entries, news, rules, now or dt.datetime.now(dt.UTC))
+    slug = os.environ.get(VARIABLE)
+    if not slug:
+        for message in messages:
+            logger.info("%s names no notification block, so nobody is told: %s", VARIABLE, message.headline)
+        return []
+    waiting, why_not, told = unsent(entries), None, []
+    for message in messages:
+        why_not = why_not or why_not_sent(slug, project, message)  # one failure is enough: the rest would wait as long
+        if why_not is None or message.key not in waiting:
+            told.append(ledger.append(KIND, project, alert_body(message, why_not)))
+    return told
+
+
+def why_not_sent(slug: str, project: str, message: News) -> str | None:
+    """Send one message: None when it was taken, else what went wrong, without passwords."""
+    try:
+        block: Any = Block.load(slug)
+        if not isinstance(block, NotificationBlock):
+            raise BadInput(f"{slug} is no notification block; `prefect block ls` lists those there are")
+        with block.raise_on_failure():
+            block.notify(message.text(), f"keel {project}: {message.headline}")
+    except Exception as error:  # whatever a block of any make raises: the night goes on
+        said = without_password(f"{type(error).__name__}: {error}".strip())[:300]
+        logger.warning("not sent through %s, tried again next time: %s (%s)", slug, message.headline, said)
+        return said
+    logger.info("sent through %s: %s", slug, message.headline)
+    return None
