@@ -33,7 +33,7 @@ def fetch_champion(registry: Registry, candidate: Path, out: Path) -> Path:
     if version is None or not (out / "model").is_dir() or identity(out / "model") != digest:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-    if version is not None and not (out / "model").is_dir():
+    if version is not None and digest is not None and not (out / "model").is_dir():
         fetch_model(registry, version, digest, out / "model")
         logger.info("fetched the champion, version %s of %s", version, registry.project)
     if version is not None:

@@ -15,7 +15,7 @@ class FeatureScorer(Scorer):
     def __init__(self, folder: Path, device: str | None = None) -> None:
         super().__init__(folder, device)
         self._seen: list[torch.Tensor] = []
-        classifier: nn.Module = self.net.get_classifier()
+        classifier: nn.Module = self.net.get_classifier()  # type: ignore[operator]
         classifier.register_forward_pre_hook(self._keep)
 
     def answer(self, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,6 @@ report says so.
 """
 
 import logging
-import os
 import warnings
 from pathlib import Path
 
@@ -14,13 +13,14 @@ import numpy as np
 import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from threadpoolctl import threadpool_limits
 
 from tasks.metrics import PROBABILITY, classes_of
 from tasks.night_tables import ScoredWindow
 from tasks.slices import PROPERTIES
 
 REPORT, QUALITY, WORKSPACE = "evidently", "evidently_quality", "evidently"
-MOST = 5000  # images of either side
+MOST = 2000  # images of either side
 COMPONENTS = 5  # of the embeddings, by principal component analysis of the reference
 logger = logging.getLogger("tasks.report_drift")
 
@@ -33,12 +33,12 @@ def report_drift(
 
     Both go into the Evidently workspace as well, for `evidently ui --workspace <folder>`.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    before, directions = described(reference, model, None, seed)
-    now, _ = described([tonight], model, directions, seed)
-    written = dict(drift_report(now, before, tonight, project, workspace))
-    if (now["label"] != "").sum() and (before["label"] != "").sum():
-        written |= quality_report(now, before, tonight, project, workspace)
+    with threadpool_limits(1):
+        before, directions = described(reference, model, None, seed)
+        now, _ = described([tonight], model, directions, seed)
+        written = dict(drift_report(now, before, tonight, project, workspace))
+        if (now["label"] != "").any() and (before["label"] != "").any():
+            written |= quality_report(now, before, tonight, project, workspace)
     return written
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from threadpoolctl import threadpool_limits
 
 from tasks.drift import Drift, judge_drift
 from tasks.errors import EvidenceMissing
@@ -48,7 +49,8 @@ def watch_drift(
         said = f"{len(reference)} of the {wanted} nights that drift is measured against are there: not asked tonight"
         return kept(tonight, Answer(False, "", (said,), facts))
     before = snapshot(reference, champion.digest)
-    drift = judge_drift(before, snapshot([tonight], champion.digest), watch.drift, seed)
+    with threadpool_limits(1):  # the matrices are small: threads would only wait for each other
+        drift = judge_drift(before, snapshot([tonight], champion.digest), watch.drift, seed)
     facts["drift"] = {**drift.as_dict(), "p": drift.p, "notes": list(drift.sentences)}
     return kept(tonight, answer_of(drift, facts, tonight.night, harm))
 
