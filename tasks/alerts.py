@@ -1,6 +1,6 @@
 """Which news somebody must be told, and which were told already: the section `alerts` of governance/watch.yaml.
 
-An alarm is a verdict with its cause. It is told once and then lasts until a night is HEALTHY, which is told too. One that
+An alarm is a verdict with its cause. It is told once and lasts until a night is HEALTHY, which is told too. One that
 comes back within the cool-down of its last message is not told again: people learn to ignore alarms that chatter
 (ANSI/ISA-18.2-2016, on chattering alarms). What was told, and what could not be sent, are the ledger's entries of kind
 `alert`, so that any process knows.

@@ -8,7 +8,7 @@ import datetime as dt
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from prefect import task
 from prefect.blocks.abstract import NotificationBlock
@@ -63,11 +63,11 @@ def notify(ledger: Ledger, project: str, rules: AlertRules, news: News, now: dt.
 def why_not_sent(slug: str, project: str, message: News) -> str | None:
     """Send one message: None when it was taken, else what went wrong, without passwords."""
     try:
-        block: Any = Block.load(slug)
+        block = Block.load(slug)
         if not isinstance(block, NotificationBlock):
             raise BadInput(f"{slug} is no notification block; `prefect block ls` lists those there are")
         with block.raise_on_failure():
-            block.notify(message.text(), f"keel {project}: {message.headline}")
+            cast(Any, block).notify(message.text(), f"keel {project}: {message.headline}")
     except Exception as error:  # whatever a block of any make raises: the night goes on
         said = without_password(f"{type(error).__name__}: {error}".strip())[:300]
         logger.warning("not sent through %s, tried again next time: %s (%s)", slug, message.headline, said)
