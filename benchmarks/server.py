@@ -141,8 +141,8 @@ class Scenario:
         end, found = site.end_of(again), site.nights(night)
         alive = site.runs(state={"type": {"any_": ["RUNNING", "PENDING"]}})
         seen = (
-            f"{processes} processes killed, run left {at}, {left} entries; Crashed after {seconds:.0f} s by itself; the "
-            f"run that waited {end}; {len(found)} entry, {len(alive)} zombies"
+            f"{processes} processes killed, run left {at}, {left} entries; Crashed after {seconds:.0f} s by itself; "
+            f"the run that waited {end}; {len(found)} entry, {len(alive)} zombies"
         )
         return at == "Running" and end == "Completed" and len(found) == 1 and not alive, seen
 

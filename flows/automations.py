@@ -30,7 +30,7 @@ def automations() -> list[Automation]:
         ends(
             "keel: a run without a heartbeat has crashed",
             f"{SILENCE.seconds} s after its last sign of life the run is Crashed, and its place is free.",
-            {RUN + "heartbeat"},
+            {RUN + "Running", RUN + "heartbeat"},  # a kill may come before the first heartbeat
             {RUN + "heartbeat", *ENDED},
             SILENCE,
         ),

@@ -79,13 +79,13 @@ def to_tell(entries: Iterable[Entry], news: News, rules: AlertRules, now: dt.dat
 
     `now` is the time with its zone, against which the cool-down runs.
     """
-    told = [e for e in entries if e.kind == KIND]
-    waiting = {key: one for key, one in unsent(told).items() if key != news.key}
+    held = list(entries)
+    waiting = {key: one for key, one in unsent(held).items() if key != news.key}
     messages = list(waiting.values())
     if news.verdict == HEALTHY:
-        over = [*lasting(told), *waiting]
+        over = [*lasting(held), *waiting]
         return [*messages, recovery(news, over)] if over else messages
-    if news.verdict in rules.page_on and news.key not in lasting(told) and not cooling(told, news.key, rules, now):
+    if news.verdict in rules.page_on and news.key not in lasting(held) and not cooling(held, news.key, rules, now):
         messages.append(news)
     return messages
 
@@ -97,10 +97,10 @@ def recovery(news: News, over: Sequence[Key]) -> News:
     return News(RECOVERED, "", news.night, f"{RECOVERED} {news.night}: the night was {HEALTHY}", sentences, news.page)
 
 
-def lasting(told: Iterable[Entry]) -> list[Key]:
+def lasting(entries: Iterable[Entry]) -> list[Key]:
     """The alarms that were told and have not ended: those sent since all was last said to be well."""
     keys: dict[Key, None] = {}
-    for entry in (e for e in told if e.body["sent"]):
+    for entry in (e for e in entries if e.kind == KIND and e.body["sent"]):
         if entry.body["verdict"] == RECOVERED:
             keys = {}
         else:
@@ -108,19 +108,20 @@ def lasting(told: Iterable[Entry]) -> list[Key]:
     return list(keys)
 
 
-def unsent(told: Iterable[Entry]) -> dict[Key, News]:
+def unsent(entries: Iterable[Entry]) -> dict[Key, News]:
     """The alarms that could not be sent and were not since, oldest first; a recovery is found anew each night."""
     waiting: dict[Key, News] = {}
-    for entry in told:
+    for entry in (e for e in entries if e.kind == KIND):
         waiting.pop(_key(entry), None)
         if not entry.body["sent"] and entry.body["verdict"] != RECOVERED:
             waiting[_key(entry)] = _news(entry.body)
     return waiting
 
 
-def cooling(told: Iterable[Entry], key: Key, rules: AlertRules, now: dt.datetime) -> bool:
+def cooling(entries: Iterable[Entry], key: Key, rules: AlertRules, now: dt.datetime) -> bool:
     """Whether the alarm was told so recently that it is not told again."""
-    times = [dt.datetime.fromisoformat(e.at) for e in told if e.body["sent"] and _key(e) == key]
+    alerts = (e for e in entries if e.kind == KIND)
+    times = [dt.datetime.fromisoformat(e.at) for e in alerts if e.body["sent"] and _key(e) == key]
     return bool(times) and now - times[-1] < dt.timedelta(hours=rules.cool_down_hours)
 
 
