@@ -7,14 +7,19 @@ Prefect's). Nothing here may break a night: what cannot be sent is logged, recor
 import datetime as dt
 import logging
 import os
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, cast
 
+import httpx
 from prefect import task
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.events import emit_event
+from prefect.events.filters import EventFilter, EventIDFilter
 
 from tasks.alerts import KIND, AlertRules, News, alert_body, to_tell, unsent
 from tasks.errors import BadInput
@@ -23,6 +28,7 @@ from tasks.ledger import Entry, Ledger
 from tasks.settings import without_password
 
 VARIABLE = "KEEL_NOTIFY_BLOCK"
+PATIENCE = 20.0  # seconds for an event to reach the server, which takes one or two
 logger = logging.getLogger("tasks.notify")
 
 
@@ -36,6 +42,23 @@ def announce(events: Sequence[Event]) -> None:
 def emit(event: Event) -> None:
     """One event; Prefect sends it in the background and logs what it cannot send."""
     emit_event(event.name, event.resource, payload=event.payload, id=event.id)
+
+
+def emit_surely(event: Event) -> bool:
+    """One event, and whether the server that PREFECT_API_URL names has it; without one nobody listens, and all is done.
+
+    Prefect sends in the background and drops what it cannot send, as while its server restarts.
+    """
+    emit(event)
+    if not os.environ.get("PREFECT_API_URL"):
+        return True
+    asked, until = EventFilter(id=EventIDFilter(id=[event.id])), time.monotonic() + PATIENCE
+    with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+        while time.monotonic() < until:
+            if client.read_events(filter=asked, limit=1).events:
+                return True
+            time.sleep(0.5)
+    return False
 
 
 @task(cache_policy=NO_CACHE)

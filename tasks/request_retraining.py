@@ -17,7 +17,7 @@ from tasks.events import retraining_event
 from tasks.ledger import Entry, Ledger
 from tasks.night import HARM, Night
 from tasks.nights import rollback_for
-from tasks.notify import emit
+from tasks.notify import emit_surely
 
 KIND = "retraining"
 logger = logging.getLogger("tasks.request_retraining")
@@ -25,10 +25,10 @@ logger = logging.getLogger("tasks.request_retraining")
 
 @task(cache_policy=NO_CACHE)
 def request_retraining(ledger: Ledger, project: str, night: Night, days_between: int) -> Entry | None:
-    """Ask for a new release after a night of HARM; None where none is to be asked for, or one was so recently.
+    """Ask for a new release after a night of HARM; None where none is to be asked for, or could be.
 
-    The event goes first and the entry after it: a kill in between sends the same event again, which a server takes as
-    one, and a request is never on record without having been made.
+    The event goes first, and the entry follows once the server has it: a kill in between sends the same event again,
+    which the server takes as one; a request that got lost is not on record, and the next night of HARM makes it.
     """
     entries = ledger.sound(project)
     if night.verdict != HARM:
@@ -38,7 +38,9 @@ def request_retraining(ledger: Ledger, project: str, night: Night, days_between:
         logger.info("retraining was asked for on %s (entry %d) already", earlier.body["night"], earlier.number)
         return None
     body = request_of(entries, night)
-    emit(retraining_event(project, body))
+    if not emit_surely(retraining_event(project, body)):
+        logger.warning("the Prefect server did not take the request for retraining; it is made again after more harm")
+        return None
     logger.info("%s", body["sentence"])
     return ledger.append(KIND, project, body)
 

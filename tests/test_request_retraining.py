@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import tasks.notify
 import tasks.request_retraining
 from tasks.events import Event
 from tasks.ledger import Entry, Ledger
@@ -22,7 +23,7 @@ def ledger(tmp_path: Path) -> Ledger:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
     """The events that leave, kept here instead of on Prefect's bus."""
     events: list[Event] = []
-    monkeypatch.setattr(tasks.request_retraining, "emit", events.append)
+    monkeypatch.setattr(tasks.request_retraining, "emit_surely", lambda event: events.append(event) is None)
     return events
 
 
@@ -71,6 +72,17 @@ def test_night_that_is_run_again_asks_no_second_time(ledger: Ledger, sent: list[
     again = [request_retraining.fn(ledger, PROJECT, night, 1) for _ in range(3)]
     assert [entry is not None for entry in again] == [True, False, False]
     assert len(sent) == 1
+
+
+def test_request_that_the_server_did_not_get_is_not_on_record_and_made_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")  # where nobody answers
+    monkeypatch.setattr(tasks.notify, "emit", lambda _: None)
+    assert ask(ledger, "2026-06-01") is None
+    assert ledger.read(PROJECT, "retraining") == []
+    monkeypatch.delenv("PREFECT_API_URL")
+    assert ask(ledger, "2026-06-02") is not None
 
 
 def test_kill_between_event_and_entry_sends_the_same_event_again(
