@@ -20,6 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
+from prefect.settings import PREFECT_API_URL
 
 from tasks.alerts import KIND, AlertRules, News, alert_body, to_tell, unsent
 from tasks.errors import BadInput
@@ -50,7 +51,7 @@ def emit_surely(event: Event) -> bool:
     Prefect sends in the background and drops what it cannot send, as while its server restarts.
     """
     emit(event)
-    if not os.environ.get("PREFECT_API_URL"):
+    if not PREFECT_API_URL.value():
         return True
     asked, until = EventFilter(id=EventIDFilter(id=[event.id])), time.monotonic() + PATIENCE
     with suppress(httpx.HTTPError), get_client(sync_client=True) as client:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import tasks.notify
 import tasks.request_retraining
@@ -77,12 +78,12 @@ def test_night_that_is_run_again_asks_no_second_time(ledger: Ledger, sent: list[
 def test_request_that_the_server_did_not_get_is_not_on_record_and_made_again(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")  # where nobody answers
     monkeypatch.setattr(tasks.notify, "emit", lambda _: None)
-    assert ask(ledger, "2026-06-01") is None
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):  # where nobody answers
+        assert ask(ledger, "2026-06-01") is None
     assert ledger.read(PROJECT, "retraining") == []
-    monkeypatch.delenv("PREFECT_API_URL")
-    assert ask(ledger, "2026-06-02") is not None
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert ask(ledger, "2026-06-02") is not None
 
 
 def test_kill_between_event_and_entry_sends_the_same_event_again(
