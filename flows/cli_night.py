@@ -53,6 +53,18 @@ def nights(project: ProjectName = "digits") -> None:
 
 
 @app.command()
+def watchdog(project: ProjectName = "digits") -> None:
+    """Has every night that should be over a verdict? Names, enters and tells those that have none; exit code 1 then."""
+    with checkout(project):
+        with progress():
+            from flows.watchdog import watchdog as flow
+
+            quiet_prefect()
+            last = flow(project=project)
+        typer.echo(f"the night of {last}, the last that should be over, has its verdict")
+
+
+@app.command()
 def simulate(
     start: Annotated[str, typer.Option("--from", help="The first night: 2026-07-01.")],
     condition: Annotated[str | None, typer.Option(help="A fault such as faded, noise or fog; none without it.")] = None,

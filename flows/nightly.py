@@ -1,10 +1,10 @@
 """Nightly: is the champion still right about what production sees, and what follows if not.
 
 pull -> read the window and hold it against its contract -> ask champion, previous and challenger -> count the labels
-that have arrived -> compare with the reference -> decide -> record -> act -> report. Each night has one verdict:
-HEALTHY, WATCH, HARM, NO DATA or CANNOT JUDGE. The same night of the same model on the same images is judged once; run
-again, it only finishes what a kill left open. HARM puts an earlier version back where that is proved better on these
-very images, and moves nothing where it is not.
+that have arrived -> compare with the reference -> decide -> record -> act -> tell -> report. Each night has one
+verdict: HEALTHY, WATCH, HARM, NO DATA or CANNOT JUDGE. The same night of the same model on the same images is judged
+once; run again, it only finishes what a kill left open. HARM puts an earlier version back where that is proved better
+on these very images, and moves nothing where it is not.
 """
 
 import datetime as dt
@@ -18,6 +18,7 @@ from prefect import flow
 from flows.common import PROJECTS, RUNS, knobs, reach_registry
 from flows.rollback import Answer as Acted
 from flows.rollback import roll_back_if_proved
+from flows.telling import tell
 from tasks.digests import sha256_file
 from tasks.errors import BadInput, DataRejected, NoImages
 from tasks.fetch_versions import fetch_versions
@@ -119,11 +120,13 @@ def revalidate(registry: Registry, about: Project, watch: Watch, window: Window,
     if night is not None:
         logger.info("on record: %s", night.sentence)
         act(registry, about, watch, night, root)
+        tell(registry, watch, night)
         return night
     data = ask_data(found, watch)
     body, rows = judge(registry, about, watch, window, scored, data, served)
     night = record_night(registry, body, rows, place / window.name)
     act(registry, about, watch, night, root)
+    tell(registry, watch, night)
     show(registry, about, watch, window, night, scored, served["champion"])
     return night
 

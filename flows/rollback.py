@@ -18,8 +18,10 @@ from flows.common import PROJECTS, reach_registry
 from tasks.best_version import Choice, RollbackRules, choose
 from tasks.decision import decided_by
 from tasks.errors import BadInput, KeelError
+from tasks.events import rollback_event
 from tasks.fallbacks import fallbacks, why_by_hand
 from tasks.ledger import Entry
+from tasks.notify import announce
 from tasks.project import Project, load_project
 from tasks.registry import Registry
 from tasks.restore import rehearse, restore
@@ -56,7 +58,9 @@ def rollback(project: str = "digits", version: str | None = None, why: str = "")
     target = version or registry.aliases()["previous"]
     if target is None:
         raise BadInput(f"{project} has no previous version; name one that was in use: `keel changelog` lists them")
-    return restore(registry, target, why.strip(), {}, about.cases, decided_by())
+    moved = restore(registry, target, why.strip(), {}, about.cases, decided_by())
+    announce([rollback_event(moved)])
+    return moved
 
 
 @flow(name="drill", validate_parameters=False)
