@@ -240,7 +240,7 @@ def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Pa
     else:
         answer = Acted(moved, None, f"version {moved.body['version']} was put back")
     evidence = {"harm": night.body["harm"]["harm"], **answer.as_evidence()}
-    open_incident(registry, date, cause, evidence, answer.sentence, night.body["version"])
+    open_incident(registry, date, cause, evidence, answer.sentence)
 
 
 def harmed_images(root: Path, about: Project, night: Night) -> pd.DataFrame:

@@ -41,6 +41,7 @@ from tasks.digests import canonical_json, sha256_file, sha256_text
 from tasks.embed import embed
 from tasks.errors import BackboneRefused, BadInput, DigestMismatch
 from tasks.evaluate import evaluate
+from tasks.fallbacks import still_withdrawn
 from tasks.fetch_champion import fetch_champion
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
@@ -506,6 +507,7 @@ def clear(registry: Registry, about: Project, run: Path, verdict: Verdict, decis
     entries = registry.ledger.sound(about.name)
     found, now = found_in(run, about.plan), dt.datetime.now(dt.UTC)
     lines = obstacles(decision, outcomes_of(verdict), found, entries, load_roles(), load_risks(about.name), now)
+    lines += still_withdrawn(version, entries)
     for line in lines:
         logger.warning("not promoted: %s", line)
     return lines

@@ -20,7 +20,7 @@ from tasks.decision import decided_by
 from tasks.errors import BadInput, KeelError
 from tasks.fallbacks import fallbacks, only_by_hand, why_by_hand
 from tasks.ledger import Entry
-from tasks.project import load_project
+from tasks.project import Project, load_project
 from tasks.registry import Registry
 from tasks.restore import rehearse, restore
 from tasks.score_versions import score_versions
@@ -88,8 +88,12 @@ def roll_back_if_proved(
     if champion is None:
         return Answer(None, None, f"no move: {registry.project} has no champion")
     versions = fallbacks(entries, rules.candidates) or only_by_hand(entries, rules.candidates)
-    losses = score_versions(registry, [champion, *versions], data, images)
-    choice = choose(losses, champion, rules.level, rules.least_labels, seed=seed)
+    try:
+        losses = score_versions(registry, [champion, *versions], data, images)
+        choice = choose(losses, champion, rules.level, rules.least_labels, seed=seed)
+    except KeelError as error:
+        logger.warning("%s", error)
+        return Answer(None, None, f"no move: the versions could not be compared: {error}")
     if choice.version is None:
         return Answer(None, choice, choice.sentence)
     if (by_hand := why_by_hand(entries, rules, night, choice.version)) is not None:
@@ -103,7 +107,7 @@ def roll_back_if_proved(
     return Answer(moved, choice, f"version {choice.version} was put back: {choice.sentence}")
 
 
-def _begin(project: str) -> tuple[Any, Registry]:
+def _begin(project: str) -> tuple[Project, Registry]:
     chosen = prepare_environment()
     for name in ("tasks", "flows"):
         logging.getLogger(name).setLevel(logging.INFO)

@@ -12,6 +12,8 @@ from tasks.backbones import admit, fetch_weights, load_catalogue
 from tasks.candidates import find_candidates
 from tasks.data_version import data_version
 from tasks.errors import KeelError
+from tasks.fallbacks import DRILL, fallbacks
+from tasks.history import deployments
 from tasks.hub import endpoint, is_offline
 from tasks.params import AUTO, ChooseBackboneParams, load_section
 from tasks.project import load_project
@@ -31,6 +33,7 @@ def checkup(project: str, chosen: Settings) -> Iterator[Line]:
         "people and risks": lambda: _people_and_risks(project),
         "registry": lambda: _registry(project, chosen),
         "ledger": lambda: _ledger(project, chosen),
+        "fallback": lambda: _fallback(project, chosen),
         "Prefect": _prefect,
         "settings": lambda: _settings(chosen),
         "telemetry": _telemetry,
@@ -108,6 +111,21 @@ def _ledger(project: str, chosen: Settings) -> str:
     ledger = Registry(project, chosen).ledger
     _raise_first(ledger_faults(ledger))
     return f"{len(ledger.read())} entries, the chain of hashes holds (`keel audit` compares all else with them)"
+
+
+def _fallback(project: str, chosen: Settings) -> str:
+    """Which version could be put back, and whether that was rehearsed since the champion came."""
+    entries = Registry(project, chosen).ledger.read(project)
+    found, turns = fallbacks(entries), deployments(entries)
+    if not found:
+        return "no version that could be put back without a person's word"
+    drills = [e for e in entries if e.kind == DRILL and e.number > turns[-1].start.number]
+    if not drills:
+        return f"version {found[0]}, not rehearsed since version {turns[-1].version} is champion (`keel drill` does)"
+    body = drills[-1].body
+    if not body["held"]:
+        raise KeelError(f"the rehearsal of entry {drills[-1].number} did not hold: {body['why_not']}")
+    return f"version {body['version']}, rehearsed {drills[-1].at[:10]} in {body['smoke']['seconds']:.1f} s"
 
 
 def _raise_first(faults: Iterator[str]) -> None:

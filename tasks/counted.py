@@ -6,6 +6,7 @@ neither, so a killed night, run again, counts nothing twice and forgets nothing.
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sqlalchemy import Column, MetaData, String, Table, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -38,8 +39,8 @@ def counted_images(ledger: Ledger, project: str, model: str) -> set[tuple[str, s
 def arrived(labelled: pd.DataFrame, known: set[tuple[str, str]]) -> pd.DataFrame:
     """The rows (columns window, image_id, label) that have a label which is not counted yet."""
     places = zip(labelled["window"], labelled["image_id"], strict=True)
-    fresh = [place not in known for place in places]
-    return labelled[(labelled["label"] != "") & fresh]
+    fresh = np.array([place not in known for place in places], dtype=bool)
+    return labelled[(labelled["label"] != "").to_numpy() & fresh]
 
 
 def rows_to_count(project: str, model: str, night: str, fresh: pd.DataFrame) -> list[dict[str, Any]]:

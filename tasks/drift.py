@@ -19,6 +19,7 @@ from tasks.drift_rules import DriftRules
 from tasks.drift_slices import SHARE, SliceMove, most_moved_slice
 from tasks.errors import EvidenceMissing
 from tasks.samples import lay_together
+from tasks.shift_statistics import EFFECTS
 from tasks.snapshot import Snapshot
 from tasks.two_sample import TestResult, compare_pool, draw_labels
 
@@ -119,7 +120,7 @@ def judge_drift(reference: Snapshot, current: Snapshot, rules: DriftRules, seed:
         anomalies=most_anomalous(
             current.image_ids, ours.embeddings, theirs, rules.neighbours, rules.shown, rules.largest_sample, images
         ),
-        audit=audit_tests(theirs, ours.unit_count, rules.level, rules.effort, audit),
+        audit=audit_tests(theirs, ours.unit_count, reference.nights, rules.level, rules.effort, audit),
     )
 
 
@@ -132,9 +133,10 @@ def _sentences(drift: Drift) -> Iterator[str]:
     yield _decision(drift)
     audit = drift.audit
     parts = f"{audit.splits} random splits of the reference into {audit.n_reference} and {audit.n_current} images"
-    bounds = f"{audit.alarms / audit.splits:.1%} [{audit.low:.1%}, {audit.high:.1%}], at {audit.nominal:.1%} promised"
+    bounds = f"{_rate(audit.alarms, audit.splits, audit.low, audit.high)}, promised are {_per_cent(audit.nominal)}"
     yield f"without a shift the tests alarmed in {audit.alarms} of {parts}: {bounds}"
-    yield f"of such parts they see {'; '.join(map(_seen, audit.sights))}"
+    yield f"with that many images they see {'; '.join(map(_seen, audit.sights))}"
+    yield _nights(audit)
     for what, factor in zip(("embeddings", "outputs"), drift.coarser, strict=True):
         if factor > 1.005:
             yield f"not all {what} were read: their comparison scatters {factor:.1f} times as much as that of all would"
@@ -148,21 +150,37 @@ def _sentences(drift: Drift) -> Iterator[str]:
 def _decision(drift: Drift) -> str:
     test, error = drift.strongest, float(np.sqrt(drift.p * (1 - drift.p) / drift.permutations))
     figures = f"adjusted p = {drift.p:.2g} (Monte-Carlo error {error:.1g}), alarm at {drift.level:.2g}"
-    where = f"{test.name} of {test.n_current} images from {test.n_reference} of the reference, effect {test.effect:.2g}"
+    where = f"{test.name} of {test.n_current} images from {test.n_reference} of the reference"
+    where = f"{where}, effect {test.effect:.2g} ({EFFECTS[test.name]})"
     if not drift.calibrated:
         return f"drift cannot be judged, because the tests alarm too often without it: {figures}; {where}"
     return f"{'drift' if drift.alarm else 'no drift shown'}: {figures}; strongest is the {where}"
 
 
+def _nights(audit: Audit) -> str:
+    if not audit.nights:
+        return "the reference names no nights, so whether ordinary nights differ among themselves was not audited"
+    bounds = _rate(audit.night_alarms, audit.nights, audit.nights_low, audit.nights_high)
+    return f"of the reference's {audit.nights} nights {audit.night_alarms} alarm against all others: {bounds}"
+
+
 def _seen(sight: Sight) -> str:
     if sight.share is None:
         return f"images {sight.change} not reliably even when all are ({sight.found} of {sight.tries} tries)"
-    return f"images {sight.change} from a share of {sight.share:.0%} on ({sight.found} of {sight.tries} tries)"
+    return f"images {sight.change} from a share of {_per_cent(sight.share)} on ({sight.found} of {sight.tries} tries)"
 
 
 def _moved(moved: SliceMove) -> str:
     if moved.what == SHARE:
-        change = f"its share went from {moved.reference_share:.1%} to {moved.current_share:.1%}"
+        change = f"its share went from {_per_cent(moved.reference_share)} to {_per_cent(moved.current_share)}"
     else:
         change = f"its outputs moved by {moved.effect:.2f}, the distance of two distribution functions"
     return f"the slice that moved most is {moved.slice}: {change} (n = {moved.n_current}, adjusted p = {moved.p:.2g})"
+
+
+def _rate(count: int, of: int, low: float, high: float) -> str:
+    return f"{_per_cent(count / of)} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.3g} %"

@@ -2,8 +2,8 @@
 
 Without a shift: the reference is split at random, by whole units, into two parts of the sizes at hand, and the very
 tests are run on them. More alarms than the level allows, beyond what chance explains (Clopper & Pearson 1934), mean
-that the tests must not be believed. What this cannot show is a reference that is unlike an ordinary night: that takes
-ordinary nights.
+that the tests must not be believed. Such splits are alike by construction, which real nights need not be: one night may
+have its own writers, its own light. So where the reference is made of nights, each is also tested against all others.
 
 With a shift: a growing share of the current part is changed, in two ways (after Rabanser et al. 2019, section 4): its
 images move along the reference's principal direction while the model grows half as sure, or they are replaced by images
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.intervals import clopper_pearson
+from tasks.intervals import Interval, clopper_pearson
 from tasks.samples import Pool, Sample, lay_together
 from tasks.shift_statistics import Statistics
-from tasks.two_sample import adjusted_p_values, draw_labels
+from tasks.two_sample import adjusted_p_values, compare_samples, draw_labels
 
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of the current images
 FOUND = 0.8  # of the tries, where a shift counts as one that is seen
@@ -39,7 +39,11 @@ class Sight:
 
 @dataclass(frozen=True)
 class Audit:
-    """`alarms` in `splits` of the reference into parts of so many images; `low` and `high` bound their true rate."""
+    """`alarms` in `splits` of the reference into parts of so many images; `low` and `high` bound their true rate.
+
+    `night_alarms` is how many of the reference's `nights` alarm against all others; bounds as if each were independent
+    of the others. Without nights, 0 of 0, between 0 and 1.
+    """
 
     n_reference: int
     n_current: int
@@ -49,12 +53,16 @@ class Audit:
     confidence: float
     low: float
     high: float
+    nights: int
+    night_alarms: int
+    nights_low: float
+    nights_high: float
     sights: tuple[Sight, ...]
 
     @property
     def calibrated(self) -> bool:
-        """Whether the alarms may be believed: their rate is not shown to lie above nominal."""
-        return self.low <= self.nominal
+        """Whether the alarms may be believed: their rate is not shown to lie above nominal, of splits or of nights."""
+        return self.low <= self.nominal and self.nights_low <= self.nominal
 
 
 @dataclass(frozen=True)
@@ -69,12 +77,18 @@ class Effort:
 
 
 def audit_tests(
-    reference: Sample, current_units: int, nominal: float, effort: Effort, random: np.random.Generator
+    reference: Sample,
+    current_units: int,
+    nights: np.ndarray | None,
+    nominal: float,
+    effort: Effort,
+    random: np.random.Generator,
 ) -> Audit:
-    """Audit the tests for so many current units against this reference.
+    """Audit the tests for so many current units against this reference, whose images (n,) are of these `nights`.
 
-    Of a larger reference `effort.largest` units, drawn at random, are audited; the current part has at most half.
+    Of a larger reference `effort.largest` units, drawn at random, are split; the current part has at most half.
     """
+    tested, alarmed = night_alarms(reference, nights, nominal, effort, random)
     if reference.unit_count > effort.largest:
         kept = random.permutation(reference.unit_count)[: effort.largest]
         reference = reference.take(np.isin(reference.unit_codes, kept))
@@ -90,7 +104,27 @@ def audit_tests(
     interval = clopper_pearson(alarms, effort.splits, effort.confidence)
     changes = {"moved and less sure": moved(reference), "of one class": of_one_class(reference)}
     sights = tuple(_sight(name, change, split, nominal, effort, random) for name, change in changes.items())
-    return Audit(*pool.counts, effort.splits, alarms, nominal, effort.confidence, *interval, sights)
+    bounds = clopper_pearson(alarmed, tested, effort.confidence) if tested else Interval(0.0, 1.0)
+    counted = (*pool.counts, effort.splits, alarms)
+    return Audit(*counted, nominal, effort.confidence, *interval, tested, alarmed, bounds.low, bounds.high, sights)
+
+
+def night_alarms(
+    reference: Sample, nights: np.ndarray | None, nominal: float, effort: Effort, random: np.random.Generator
+) -> tuple[int, int]:
+    """How many nights were tested against all others, and how many alarmed.
+
+    Of more than `effort.splits` nights so many are drawn at random; one night alone is none.
+    """
+    names = np.unique(nights) if nights is not None else np.array([])
+    if nights is None or len(names) < 2:
+        return 0, 0
+    chosen = random.permutation(names)[: effort.splits]
+    found = 0
+    for name in chosen:
+        others, one = reference.take(nights != name), reference.take(nights == name)
+        found += bool(compare_samples(others, one, effort.permutations, effort.largest, random).p <= nominal)
+    return len(chosen), found
 
 
 def count_alarms(pool: Pool, nominal: float, splits: int, permutations: int, random: np.random.Generator) -> int:

@@ -21,7 +21,7 @@ class DriftRules(BaseModel):
     audit_splits: int = Field(200, ge=50)
     audit_permutations: int = Field(199, ge=19)
     audit_tries: int = Field(20, ge=10)  # of every share of changed images
-    audit_largest: int = Field(400, ge=20)  # units of both parts of a split together
+    audit_largest: int = Field(300, ge=20)  # units of both parts of a split together
     audit_confidence: float = Field(0.999, gt=0.5, lt=1)  # a sound test is doubted in 1 of 2,000 nights
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 

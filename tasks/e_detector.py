@@ -31,8 +31,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.errors import BadInput, EvidenceMissing
 
 # Stakes, as shares of 1 / tolerated, the largest that no loss turns into a debt. On losses of 0 and 1 the share f grows
-# fastest at a risk of tolerated + f (1 - tolerated): about 2, 5, 12 and 30 points of harm (benchmarks/monitor.py).
-BETS = (0.02, 0.05, 0.12, 0.3)
+# fastest at a risk of tolerated + f (1 - tolerated): about 2, 5 and 15 points of harm (benchmarks/monitor.py).
+BETS = (0.02, 0.05, 0.15)
 LARGEST = 690.0  # a logarithm whose exponential a float can hold
 Log = Annotated[float, Field(allow_inf_nan=False)]
 OF_EACH_BET = Field(min_length=len(BETS), max_length=len(BETS), strict=False)  # a JSON list is read as a tuple

@@ -1,19 +1,21 @@
 """Fallbacks: which earlier versions a project can fall back on, by its ledger alone.
 
 A version may be put back when it was champion before, which took a PASS and every approval that its plan asks. One that
-a rollback took out of use is withdrawn: nothing puts it back by itself until a newer PASS decision is tied to it, so
-that two versions cannot be swapped to and fro. A person may, by name, and the record says who and why.
+a rollback took out of use is withdrawn: nothing puts it back by itself until a newer decision is tied to it that rests
+on other images, cases or another plan than the one before, so that two versions cannot be swapped to and fro, and the
+same verdict cannot simply be had again. A person may, by name, and the record says who and why.
 """
 
 import datetime as dt
 
 from tasks.best_version import RollbackRules
 from tasks.errors import BadInput
-from tasks.history import aliases_after, deployments, finished, moment, newest_decision
+from tasks.history import RESTORE, aliases_after, deployments, finished, moment, newest_decision, until
 from tasks.ledger import Entry
 from tasks.verdict import PASS
 
-RESTORE = "restore"  # the action of a change that puts an earlier version back
+NEWS = ("manifest", "cases", "external", "plan")  # one of these must differ for a decision to be news of a version
+DRILL = "drill"  # the kind of the entry of a rehearsal
 
 
 def rollbacks(entries: list[Entry]) -> list[tuple[Entry, Entry]]:
@@ -22,11 +24,25 @@ def rollbacks(entries: list[Entry]) -> list[tuple[Entry, Entry]]:
 
 
 def withdrawal_of(version: str, entries: list[Entry]) -> Entry | None:
-    """The entry that took the version out of use, unless a newer decision was tied to it since."""
+    """The entry that took the version out of use, unless a decision that is news was tied to it since."""
     left = [end for intent, end in rollbacks(entries) if intent.body["before"]["champion"] == version]
-    if not left or newest_decision(version, entries).number > left[-1].number:
+    if not left:
         return None
-    return left[-1]
+    now, then = (newest_decision(version, seen) for seen in (entries, until(entries, left[-1])))
+    return None if now.number > left[-1].number and _is_news(now, then) else left[-1]
+
+
+def still_withdrawn(version: str, entries: list[Entry]) -> list[str]:
+    """Why a release does not promote a version that was withdrawn; nothing where it may."""
+    taken = withdrawal_of(version, entries)
+    if taken is None:
+        return []
+    return [
+        f"version {version} was taken out of use by the rollback of entry {taken.number}, and decision "
+        f"{newest_decision(version, entries).number} on it rests on the same images, cases and plan as before: train "
+        "another candidate, add the images that did harm to the data or the must-pass cases, or put it back by name "
+        f"(`keel rollback {version} --why ...`)"
+    ]
 
 
 def refuse_target(version: str, project: str, entries: list[Entry]) -> Entry:
@@ -102,6 +118,11 @@ def _night_of(intent: Entry) -> dt.date:
     """The night that a rollback was made on: that of its evidence, for nights can be judged later; else its day."""
     night = intent.body.get("evidence", {}).get("night")
     return dt.date.fromisoformat(night) if night else moment(intent).date()
+
+
+def _is_news(decision: Entry, before: Entry) -> bool:
+    """Whether a decision on the same model could come out otherwise than the one before."""
+    return any(decision.body["evidence"].get(key) != before.body["evidence"].get(key) for key in NEWS)
 
 
 def _choices(project: str, entries: list[Entry], champion: str) -> str:

@@ -66,6 +66,13 @@ def read_window(root: Path) -> pd.DataFrame:
     return _table(_read(root, labels_required=False))
 
 
+def read_labels(root: Path) -> dict[str, str]:
+    """The label of each image that metadata.csv lists, "" where it is unknown; nothing where there is no such file."""
+    if not (root / METADATA).is_file():
+        return {}
+    return {row["path"]: row["label"] for row in _read_metadata(root, labels_required=False)}
+
+
 def measure_folder(root: Path, images: pd.DataFrame) -> pd.DataFrame:
     """The rows of `images` (column path) with what the data contract asks about each file: the columns MEASURED.
 
@@ -215,8 +222,7 @@ def _read_csv(file: Path) -> tuple[list[str], list[dict[str, str]]]:
 def _refuse_unsound_names(root: Path, listed: list[str], files: set[str]) -> None:
     doubled = [path for path, times in Counter(listed).items() if times > 1]
     _refuse(doubled, f"are listed more than once in {root / METADATA}; keep one line for each")
-    for path in listed:
-        _refuse_outside(root, path)
+    _refuse_all_outside(root, listed)
     windows = [path for path in listed if PurePosixPath(path).parts[:1] == (PRODUCTION,)]
     _refuse(windows, f"in {root / METADATA} lie in a production window; the labelled data and the windows are apart")
     spelled = {_alike(file): file for file in files}
@@ -224,6 +230,15 @@ def _refuse_unsound_names(root: Path, listed: list[str], files: set[str]) -> Non
     hints = [f"{path} (there is {spelled[_alike(path)]!a})" if _alike(path) in spelled else path for path in lost]
     _refuse(hints, f"are listed in {root / METADATA} and not there; `dvc pull` fetches the recorded version")
     _refuse(sorted(files - set(listed)), f"in {root} are not listed in {METADATA}; list them or take them out")
+
+
+def _refuse_all_outside(root: Path, paths: list[str]) -> None:
+    """`_refuse_outside` for many: a folder is followed once, and a file only where it is a link."""
+    for parent in {(PurePosixPath(path).parent / "any").as_posix() for path in paths}:
+        _refuse_outside(root, parent)
+    for path in paths:
+        if not PurePosixPath(path).parts or "\0" in path or (root / path).is_symlink():
+            _refuse_outside(root, path)
 
 
 def _refuse_outside(root: Path, path: str) -> None:

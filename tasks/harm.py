@@ -105,14 +105,14 @@ def losses(table: pd.DataFrame, risk: Risk) -> np.ndarray:
     classes = classes_of(table)
     _require(table, ["label", "predicted", *([] if classes else [f"{PROBABILITY}<class>"])])
     outcomes = outcomes_of(table)
-    unsound = table[["label", "predicted"]].isna().any(axis=1) | ~np.isfinite(outcomes.probabilities).all(axis=1)
+    unsound = table["label"].isna() | (outcomes.predicted < 0) | ~np.isfinite(outcomes.probabilities).all(axis=1)
     if unsound.any():
         raise EvidenceMissing(
-            f"{int(unsound.sum())} of {len(table)} rows have no label, prediction or sound probabilities, the first at "
-            f"{table.index[unsound][0]}; give only labelled and scored images"
+            f"{int(unsound.sum())} of {len(table)} rows have no label, known prediction or probabilities, the first "
+            f"at {table.index[unsound][0]}; give only labelled and scored images"
         )
     if risk == "error":
-        return np.asarray(outcomes.truth != outcomes.predicted, dtype=float) + 0.0
+        return np.asarray(outcomes.truth != outcomes.predicted, dtype=float)
     truth = np.where(outcomes.truth[:, None] == np.arange(len(classes)), 1.0, 0.0)
     return np.asarray((((outcomes.probabilities - truth) ** 2).sum(axis=1) + (outcomes.truth < 0)) / 2)
 

@@ -1,6 +1,7 @@
 """The history of a project, from the ledger alone: which version was live when, and what each release changed.
 
 A finished change says which aliases it moved; laid one over the other, these moves are what the registry must show.
+A rollback is such a change: the version put back is live under the decision that accepted it.
 """
 
 import datetime as dt
@@ -14,6 +15,7 @@ from tasks.ledger import Entry
 from tasks.registry import ALIASES, Aliases
 from tasks.verdict import PASS
 
+RESTORE = "restore"  # the action of a change that puts an earlier version back
 RULES = {"parameters": "params.yaml", "project": "the project file", "catalogue": "the catalogue of backbones"}
 
 
@@ -29,6 +31,11 @@ class Deployment:
     since: Entry
     decision: Entry
     end: Entry | None
+
+    @property
+    def put_back(self) -> bool:
+        """Whether a rollback brought it live, and not a release."""
+        return bool(self.since.body["action"] == RESTORE)
 
     def overlaps(self, first: dt.datetime, last: dt.datetime) -> bool:
         """Whether it was live at some moment from `first` to `last`, both counted in."""
@@ -61,6 +68,11 @@ def registrations(entries: list[Entry]) -> dict[str, tuple[Entry, Entry]]:
     return {e.body["version"]: (i, e) for i, e in finished(entries) if i.body["action"] == "register"}
 
 
+def until(entries: list[Entry], last: Entry) -> list[Entry]:
+    """The entries up to and with `last`."""
+    return [e for e in entries if e.number <= last.number]
+
+
 def newest_decision(version: str, entries: list[Entry]) -> Entry:
     """The newest decision that the version was tied to by these entries."""
     number = None
@@ -88,7 +100,7 @@ def deployments(entries: list[Entry]) -> list[Deployment]:
             turns.append((champion, start, end))
     ends = [*(since for _, _, since in turns[1:]), None]
     return [
-        Deployment(version, start, since, newest_decision(version, _until(entries, since)), end)
+        Deployment(version, start, since, newest_decision(version, until(entries, since)), end)
         for (version, start, since), end in zip(turns, ends, strict=False)  # without turns there is no end either
         if version is not None
     ]
@@ -118,7 +130,8 @@ def changelog(project: str, entries: list[Entry]) -> str:
     """The releases in Markdown, newest first, each with what changed in data, model and plan since the one before."""
     parts, before, seen = [], None, 0
     for deployed in deployments(entries):
-        refused = [e for e in entries if e.kind == "decision" and seen < e.number < deployed.decision.number]
+        last = deployed.since.number if deployed.put_back else deployed.decision.number
+        refused = [e for e in entries if e.kind == "decision" and seen < e.number < last]
         refused = [e for e in refused if e.body["verdict"] != PASS]
         parts.append("\n".join(_section(deployed, before, refused)))
         before, seen = deployed, deployed.since.number
@@ -134,10 +147,6 @@ def in_short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _until(entries: list[Entry], last: Entry) -> list[Entry]:
-    return [e for e in entries if e.number <= last.number]
-
-
 def _span(when: str) -> tuple[dt.datetime, dt.datetime]:
     try:
         first = dt.datetime.fromisoformat(when)
@@ -150,12 +159,13 @@ def _span(when: str) -> tuple[dt.datetime, dt.datetime]:
 
 def _paragraph(project: str, deployed: Deployment, entries: list[Entry]) -> str:
     body, start, end = deployed.decision.body, deployed.start, deployed.end
-    until = "is live now" if end is None else f"until {end.at} (entry {end.number})"
+    ended = "is live now" if end is None else f"until {end.at} (entry {end.number})"
     if end is not None and end.body.get("moved", {}).get("champion", deployed.version) == deployed.version:
-        until = f"under this decision {until}, when it was tied to a newer one"
+        ended = f"under this decision {ended}, when it was tied to a newer one"
     git = body["code"]
     lines = {
-        "champion": f"version {deployed.version} of {project}, since {start.at} (entry {start.number}); {until}",
+        "champion": f"version {deployed.version} of {project}, since {start.at} (entry {start.number}); {ended}",
+        **({"rollback": _rollback(start)} if start.body["action"] == RESTORE else {}),
         "decision": f"{deployed.decision.number} by {body['by']}, {deployed.decision.at}",
         "approval": describe_approvals(deployed.decision, entries),
         "verdict": body["sentence"],
@@ -169,7 +179,18 @@ def _paragraph(project: str, deployed: Deployment, entries: list[Entry]) -> str:
     return "\n".join(f"{name:12}{line}" for name, line in lines.items())
 
 
+def _rollback(entry: Entry) -> str:
+    """Who put a version back in place of which other one, and why."""
+    body = entry.body
+    who = body["by"] if body["by_a_person"] else f"the nightly rules ({body['by']})"
+    return f"put back in place of version {body['left']} by {who}: {body['why']}"
+
+
 def _section(deployed: Deployment, before: Deployment | None, refused: list[Entry]) -> list[str]:
+    if deployed.put_back:
+        head = f"## Version {deployed.version} again, {deployed.since.at[:16].replace('T', ' ')}\n"
+        said = f"Rollback, entry {deployed.since.number}: {_rollback(deployed.since)}."
+        return [head, said, f"It is live under decision {deployed.decision.number}.", *(_refusal(e) for e in refused)]
     body, decision = deployed.decision.body, deployed.decision
     again = "" if deployed.since == deployed.start else ", confirmed"
     old = before.decision.body if before else None

@@ -10,8 +10,8 @@ from typing import Any
 from tasks.bundle import flatten
 from tasks.decision import decided_by
 from tasks.errors import BadInput
-from tasks.fallbacks import RESTORE, withdrawal_of
-from tasks.history import Deployment, deployments, in_short, moment
+from tasks.fallbacks import withdrawal_of
+from tasks.history import RESTORE, Deployment, deployments, in_short, moment
 from tasks.ledger import Entry
 from tasks.registry import Registry
 
@@ -20,25 +20,22 @@ BEFORE = 7  # nights of the ledger before an incident that its timeline shows
 Moment = tuple[str, int, str]  # when, the entry's number, what happened
 
 
-def open_incident(
-    registry: Registry, night: dt.date, cause: str, evidence: dict[str, Any], action: str, champion: str
-) -> Entry:
+def open_incident(registry: Registry, night: dt.date, cause: str, evidence: dict[str, Any], action: str) -> Entry:
     """Enter an incident: the sentence of its cause, the figures behind it, and the sentence of what was done.
 
-    `champion` is the version that was in use that night.
-
-    The same incident of the same night is entered once. Raises BadInput when a sentence is missing.
+    `evidence` may name the entry of the rollback that answered it, under `rollback`; the incident is then of the
+    version that was left, else of the champion. The same incident of the same night is entered once. Raises BadInput
+    when a sentence is missing.
     """
     if not cause.strip() or not action.strip():
         raise BadInput("an incident says what went wrong (cause) and what was done (action); one of the two is empty")
-    body = {"night": night.isoformat(), "cause": cause.strip(), "evidence": evidence, "action": action.strip()}
+    said = {"night": night.isoformat(), "cause": cause.strip(), "action": action.strip()}
     known = registry.ledger.read(registry.project, INCIDENT)
-    if known and {key: known[-1].body[key] for key in ("night", "cause", "action")} == {
-        key: body[key] for key in ("night", "cause", "action")
-    }:
+    if known and said.items() <= known[-1].body.items():
         return known[-1]
-    body |= {"champion": champion, "by": decided_by()}
-    return registry.ledger.append(INCIDENT, registry.project, body)
+    moved = [e for e in registry.ledger.read(registry.project, "done") if e.number == evidence.get("rollback")]
+    about = {"champion": moved[0].body["left"] if moved else registry.aliases()["champion"], "by": decided_by()}
+    return registry.ledger.append(INCIDENT, registry.project, {**said, **about, "evidence": evidence})
 
 
 def incident_of(entries: list[Entry], night: str) -> Entry | None:
@@ -63,8 +60,8 @@ def story(incident: Entry, entries: list[Entry], owner: str) -> dict[str, Any]:
         "project": incident.project,
         "number": incident.number,
         "night": body["night"],
-        "cause": body["cause"],
-        "action": body["action"],
+        "cause": _capital(body["cause"]),
+        "action": _capital(body["action"]),
         "owner": owner,
         "left": body["champion"] or "none",
         "restored": moved.body["version"] if moved else None,
@@ -73,17 +70,31 @@ def story(incident: Entry, entries: list[Entry], owner: str) -> dict[str, Any]:
     return {
         **facts,
         "timeline": timeline(incident, entries),
-        "evidence": [(name, in_short(value)) for name, value in flatten(_rows(body["evidence"])) if value is not None],
+        **laid_out(body["evidence"]),
         "to_do": to_do(incident, entries),
         "hash": incident.hash,
         "messages": [("To the owner", _to_owner(facts)), ("To those who use the answers", _to_users(facts))],
     }
 
 
+def laid_out(evidence: dict[str, Any]) -> dict[str, Any]:
+    """The evidence for a page: each list of records as a table, all else as rows of a name and a value."""
+    flat = flatten(evidence)
+    records = [(name, rows) for name, rows in flat if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
+    named = dict(records)
+    return {
+        "evidence": [(name, in_short(value)) for name, value in flat if name not in named and value not in (None, [])],
+        "tables": [
+            {"title": name, "columns": list(rows[0]), "rows": [[in_short(v) for v in row.values()] for row in rows]}
+            for name, rows in records
+        ],
+    }
+
+
 def rollback_of(incident: Entry, entries: list[Entry]) -> Entry | None:
     """The entry of the rollback that answered the incident: the one it names, else the first one after it."""
     moves = [e for e in entries if e.kind == "done" and e.body["action"] == RESTORE]
-    named = body.get("rollback") if isinstance(body := incident.body["evidence"], dict) else None
+    named = incident.body["evidence"].get("rollback")
     later = [e for e in moves if e.number > incident.number and e.body["left"] == incident.body["champion"]]
     return next((e for e in moves if e.number == named), later[0] if later else None)
 
@@ -111,7 +122,9 @@ def to_do(incident: Entry, entries: list[Entry]) -> list[str]:
             f"Retrain with these images and release: `keel release --project {project}`.",
         ]
     withdrawn = withdrawal_of(left, entries) is not None if left else False
-    stays = f"Version {left} stays withdrawn until a newer decision on it passes." if withdrawn else ""
+    stays = (
+        f"Version {left} stays withdrawn until it passes on other images, cases or another plan." if withdrawn else ""
+    )
     return [
         *([stays] if stays else []),
         f"Add images that version {left} read wrong, and must never be read wrong again, to the must-pass cases.",
@@ -135,7 +148,7 @@ def _happened(entry: Entry) -> str:
         case "undone":
             return f"a change was undone: {body['why']}"
         case _:
-            return str(body.get("sentence", ""))
+            return f"{entry.kind}: {body['sentence']}" if body.get("sentence") else ""
 
 
 def _turn(incident: Entry, entries: list[Entry]) -> Deployment | None:
@@ -144,11 +157,8 @@ def _turn(incident: Entry, entries: list[Entry]) -> Deployment | None:
     return next((d for d in reversed(turns) if d.start.number < incident.number), None)
 
 
-def _rows(value: Any) -> dict[str, Any]:
-    """Evidence with its lists as dictionaries, so that it can be laid out as rows."""
-    if isinstance(value, list | tuple):
-        value = {str(place): part for place, part in enumerate(value, start=1)}
-    return {key: _rows(part) if isinstance(part, dict | list | tuple) else part for key, part in value.items()}
+def _capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
 
 
 def _to_owner(facts: dict[str, Any]) -> str:
@@ -158,8 +168,8 @@ def _to_owner(facts: dict[str, Any]) -> str:
         else f"Nothing was moved: version {facts['left']} is still in use, and needs your decision."
     )
     return (
-        f"Incident {facts['number']} of {facts['project']}, night of {facts['night']}: {facts['cause']}. "
-        f"What was done: {facts['action']}. {done}"
+        f"Incident {facts['number']} of {facts['project']}, night of {facts['night']}: {facts['cause'].rstrip('.')}. "
+        f"What was done: {facts['action'].rstrip('.')}. {done}"
     )
 
 

@@ -5,7 +5,8 @@ A holder renews its lease while it lives; when it stops, the lease lapses and th
 lock, which falls with its process, tells at once that a holder has died, so that nobody there waits for the lapse.
 
 A holder that slept through its lapse, such as a laptop, finds out when it renews, which the registry does before each
-move; nothing here can stop a move that is under way at that very moment.
+alias that it moves; nothing here can stop the move of an alias that is under way at that very moment. The ledger's own
+entries are safe even then: the lease is asked in the transaction that writes one.
 """
 
 import os
@@ -70,15 +71,25 @@ class Lease:
         with self.ledger.writing(leases) as connection:
             kept = self._update(connection, self.owner, lapses=now(connection) + LAPSE)
         if not kept:
-            raise Busy(
-                f"this process lost its hold on {self.name}: it gave no sign of life for {LAPSE:.0f} s, and "
-                f"{holder(self.ledger, self.name)} took over; `keel status` shows where things stand, then run it again"
-            )
+            raise self._lost(holder(self.ledger, self.name))
+
+    def check(self, connection: Connection) -> None:
+        """Busy when another has taken over, as that connection's transaction sees it; nobody can until it ends."""
+        query = select(leases).where(leases.c.name == self.name).with_for_update()
+        row = connection.execute(query).first()
+        if row is None or row.owner != self.owner:
+            raise self._lost(row.who if row else "another process")
 
     def end(self) -> None:
         """Let it go; when the ledger is away, it lapses by itself."""
         with suppress(RegistryTrouble), self.ledger.writing(leases) as connection:
             self._update(connection, self.owner, lapses=0.0)
+
+    def _lost(self, who: str) -> Busy:
+        return Busy(
+            f"this process lost its hold on {self.name}: it gave no sign of life for {LAPSE:.0f} s, and {who} "
+            "took over; `keel status` shows where things stand, then run it again"
+        )
 
     def _update(self, connection: Connection, held_by: str, **values: Any) -> bool:
         row = (leases.c.name == self.name) & (leases.c.owner == held_by)

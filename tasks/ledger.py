@@ -8,7 +8,7 @@ write-ahead journal of the registry: an `intent` is written before anything move
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from tasks.errors import RegistryTrouble
 from tasks.settings import without_password
 
 GENESIS = "0" * 64
+Guard = Callable[[Connection], None]
 metadata = MetaData()
 entries = Table(
     "ledger",
@@ -90,12 +91,21 @@ class Ledger:
         except SQLAlchemyError as error:
             raise trouble_of(error, self.url) from error
 
+<<<<<<< HEAD
     def append(self, kind: str, project: str, body: dict[str, Any], also: Rows | None = None) -> Entry:
         """Add one entry at the end. An entry that names an intent closes it; RegistryTrouble when one did already.
 
         `also` are rows of another table that are written with it, or not at all.
+=======
+    def append(self, kind: str, project: str, body: dict[str, Any], guard: Guard | None = None) -> Entry:
+        """Add one entry at the end. An entry that names an intent closes it; RegistryTrouble when one did already.
+
+        `guard` is asked within the same transaction, and the entry is not written when it raises.
+>>>>>>> rollback
         """
         with self.writing(entries) as connection:
+            if guard:
+                guard(connection)
             if "intent" in body:
                 _refuse_twice(connection, project, body["intent"])
             last = _last(connection)

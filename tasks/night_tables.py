@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import EvidenceMissing
-from tasks.folders import read_window
+from tasks.folders import read_labels
 from tasks.metrics import PROBABILITY, classes_of
 from tasks.project import Project
 from tasks.slices import PROPERTIES, SLICE
@@ -76,14 +76,17 @@ def labelled_images(pairs: Iterable[tuple[Window, ScoredWindow]], known_by: dt.d
     for window, scored in pairs:
         if not window.folder.is_dir() or not (scored.folder / WINDOW).is_file() or scored.broken():
             continue
-        listed = with_late_labels(read_window(window.folder), window.folder, known_by).set_index("path")
-        table = scored.table()
-        table = table.assign(
-            label=table["path"].map(listed["label"]).fillna(""), path=f"{window.name}/" + table["path"]
-        )
-        parts.append(table[table["label"] != ""].assign(image_id=lambda rows: rows["path"]))
+        table = with_labels(scored.table(), window.folder, known_by)
+        path = f"{window.name}/" + table["path"]
+        parts.append(table.assign(image_id=path, path=path)[table["label"] != ""])
     columns = ["image_id", "path", "sha256", "label", "unit"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def with_labels(table: pd.DataFrame, folder: Path, known_by: dt.date) -> pd.DataFrame:
+    """A window's images (columns path, label) with the labels that were known by that day, wherever they were told."""
+    labels = table["path"].map(read_labels(folder))
+    return with_late_labels(table.assign(label=labels.where(labels.notna(), table["label"])), folder, known_by)
 
 
 def window_table(images: pd.DataFrame, about: Project) -> pd.DataFrame:

@@ -57,7 +57,11 @@ class Change:
         before, now = self.intent.body["before"], self.registry.aliases()
         moved = {alias: now[alias] for alias in ALIASES if now[alias] != before[alias]}
         content = {**body, "intent": self.number, **({"moved": moved} if moved else {})}
+<<<<<<< HEAD
         self.closing = self.registry.ledger.append(kind, self.registry.project, content, also)
+=======
+        self.closing = self.registry.enter(kind, content)
+>>>>>>> rollback
         return self.closing
 
 
@@ -103,13 +107,16 @@ class Registry:
         """Move the aliases; `champion` is never absent in between when it exists before and after."""
         self.check_hold()
         now = self.aliases()
-        with trouble(self.chosen):
-            for alias in ("previous", "champion", "challenger"):
-                version = wanted[alias]
-                if version is not None and version != now[alias]:
+        for alias in ("previous", "champion", "challenger"):
+            version = wanted[alias]
+            if version is not None and version != now[alias]:
+                self.check_hold()
+                with trouble(self.chosen):
                     self.client.set_registered_model_alias(self.project, alias, version)
-            for alias in ("challenger", "previous", "champion"):
-                if wanted[alias] is None and now[alias] is not None:
+        for alias in ("challenger", "previous", "champion"):
+            if wanted[alias] is None and now[alias] is not None:
+                self.check_hold()
+                with trouble(self.chosen):
                     self.client.delete_registered_model_alias(self.project, alias)
 
     def version_tags(self, version: str) -> dict[str, str]:
@@ -143,7 +150,7 @@ class Registry:
     def change(self, action: str, after: dict[str, Any]) -> Iterator["Change"]:
         """Everything inside happens wholly or not at all. `after` goes into the intent, for whoever reads it later."""
         before = self.aliases()
-        intent = self.ledger.append("intent", self.project, {"action": action, "before": before, **after})
+        intent = self.enter("intent", {"action": action, "before": before, **after})
         change = Change(self, intent)
         try:
             yield change
@@ -165,6 +172,10 @@ class Registry:
                 yield
             finally:
                 self.lease = None
+
+    def enter(self, kind: str, body: dict[str, Any]) -> Entry:
+        """An entry of the project's ledger; Busy, and no entry, when the lease was lost, for then `body` is stale."""
+        return self.ledger.append(kind, self.project, body, self.lease.check if self.lease else None)
 
     def check_hold(self) -> None:
         """Busy when the lease was lost, to be asked before each move."""
@@ -199,7 +210,7 @@ class Registry:
                 with suppress(MlflowException):
                     self.client.set_terminated(run.info.run_id, "KILLED")
                 self.client.delete_run(run.info.run_id)
-        self.ledger.append("undone", self.project, {"intent": intent.number, "why": why})
+        self.enter("undone", {"intent": intent.number, "why": why})
 
     def _runs_of(self, intent: Entry) -> list[Run]:
         query = f"tags.`{INTENT}` = '{intent.number}'"

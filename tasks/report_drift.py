@@ -20,7 +20,7 @@ from tasks.night_tables import ScoredWindow
 from tasks.slices import PROPERTIES
 
 REPORT, QUALITY, WORKSPACE = "evidently", "evidently_quality", "evidently"
-MOST = 5000  # images of either side
+MOST = 2000  # images of either side
 COMPONENTS = 5  # of the embeddings, by principal component analysis of the reference
 logger = logging.getLogger("tasks.report_drift")
 

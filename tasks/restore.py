@@ -24,14 +24,13 @@ from tasks.cases import passed, read_cases
 from tasks.decision import decided_by
 from tasks.digests import digest_of
 from tasks.errors import DigestMismatch, EvidenceMissing, KeelError, RegistryTrouble
-from tasks.fallbacks import RESTORE, refuse_target
+from tasks.fallbacks import DRILL, refuse_target
 from tasks.golden import ask_champion, check_answers, read_golden
-from tasks.history import aliases_after, registrations
+from tasks.history import RESTORE, aliases_after, registrations
 from tasks.ledger import Entry
 from tasks.packaging import IMAGE
 from tasks.registry import META, Registry, trouble
 
-DRILL = "drill"  # the kind of a rehearsal's entry
 logger = logging.getLogger("tasks.restore")
 
 

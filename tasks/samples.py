@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from tasks.errors import EvidenceMissing
 
@@ -46,6 +47,11 @@ class Sample:
             raise EvidenceMissing(
                 f"the {name} images: probabilities {self.probabilities.shape}, embeddings {self.embeddings.shape} and "
                 f"units {None if self.units is None else self.units.shape} must have one row for each image, and some"
+            )
+        if self.units is not None and pd.isna(self.units).any():
+            raise EvidenceMissing(
+                f"{int(pd.isna(self.units).sum())} of the {len(self)} {name} images have no unit; say of which subject "
+                "or scan each is, or give no units at all"
             )
         sound = np.isfinite(self.embeddings.sum(axis=1)) & np.isfinite(self.probabilities.sum(axis=1))
         if not sound.all():
@@ -95,7 +101,11 @@ class Pool:
 
 
 def lay_together(reference: Sample, current: Sample, largest: int, random: np.random.Generator) -> Pool:
-    """The pool of two samples; `largest` bounds the blocks of either side."""
+    """The pool of two samples; `largest` bounds the blocks of either side.
+
+    A unit that is in both samples counts as two: what it makes alike only makes alarms rarer. Raises EvidenceMissing
+    for samples that do not fit together or are not sound.
+    """
     reference.check("reference")
     current.check("current")
     if (reference.units is None) != (current.units is None):

@@ -30,6 +30,13 @@ ENERGY, WHITENED, KERNEL, OUTPUT_RANKS, PREDICTED = NAMES = (
     "output ranks",
     "predicted class",
 )
+EFFECTS = {
+    ENERGY: "of the mean distance between the two samples, the share that is due to their difference",
+    WHITENED: "of the mean whitened distance between the two samples, the share that is due to their difference",
+    KERNEL: "MMD, from 0 to 1.4",
+    OUTPUT_RANKS: "the largest distance of two distribution functions, from 0 to 1",
+    PREDICTED: "the share of images whose predicted class would have to change",
+}
 
 
 def whiten(embeddings: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ class Snapshot:
     """What is known of n images without their labels.
 
     `probabilities` (n, K), `embeddings` (n, D), `slices` with a row an image and a column a slicing, and `units`, which
-    subject or scan (n,) an image is of, or None where each stands alone.
+    subject or scan (n,) an image is of, or None where each stands alone. `nights` (n,), of a reference made of several,
+    says which night an image is of, so that the audit can test each night against the others.
     """
 
     image_ids: tuple[str, ...]
@@ -22,6 +23,7 @@ class Snapshot:
     embeddings: np.ndarray
     slices: pd.DataFrame
     units: np.ndarray | None = None
+    nights: np.ndarray | None = None
 
     @property
     def sample(self) -> Sample:
@@ -44,6 +46,10 @@ class Snapshot:
         if len(set(self.image_ids)) != len(self.image_ids):
             twice = pd.Series(self.image_ids)
             raise EvidenceMissing(f"the {name} holds an image twice: {twice[twice.duplicated()].iloc[0]}")
+        if self.nights is not None and (len(self.nights) != len(sample) or pd.isna(self.nights).any()):
+            raise EvidenceMissing(
+                f"the {name} has images without a night; say for each of which night it is, or for none"
+            )
         empty = [str(column) for column in self.slices if self.slices[column].isna().any()]
         if empty:
             raise EvidenceMissing(f"the {name} has missing values in the slices {', '.join(empty)}; fill them in")

@@ -5,6 +5,8 @@ import datetime as dt
 from tasks.approvals import asked_of, bound_by, missing_approvals
 from tasks.decision import render_decision, what_was_done
 from tasks.errors import BadInput, KeelError
+from tasks.fallbacks import withdrawal_of
+from tasks.history import registrations
 from tasks.ledger import Entry
 from tasks.project import Project
 from tasks.registry import Registry
@@ -75,7 +77,14 @@ def _about_version(registry: Registry, version: str | None) -> str:
     tags = registry.version_tags(version)
     if not _is_ours(tags):
         return f"version {version}, {UNKNOWN}"
-    return f"version {version}, {tags['verdict']} in decision {tags['decision']}, data {tags['data_version'][:16]}"
+    said = f"version {version}, {tags['verdict']} in decision {tags['decision']}, data {tags['data_version'][:16]}"
+    return f"{said}{_withdrawn(registry, version)}"
+
+
+def _withdrawn(registry: Registry, version: str) -> str:
+    entries = registry.ledger.read(registry.project)
+    taken = withdrawal_of(version, entries) if version in registrations(entries) else None
+    return f"; withdrawn by the rollback of entry {taken.number}" if taken else ""
 
 
 def _is_ours(tags: dict[str, str]) -> bool:

@@ -36,7 +36,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class AccuracyEstimate:
-    """The share of right answers that `method` expects of a window, in [`low`, `high`]; `holds` says while what."""
+    """The share of right answers that `method` expects of a window, in [`low`, `high`]; it `holds` while what."""
 
     method: str
     value: float
@@ -87,13 +87,26 @@ def fit_calibration(scores: np.ndarray, correct: np.ndarray, weights: np.ndarray
     return lambda found: np.asarray(curve.predict(found))
 
 
+@dataclass(frozen=True)
+class Method:
+    """How answers are scored, how scores become chances to be right, and what that rests on.
+
+    `of_answers`: the luck of a window is drawn from these chances; else, where they are 0 or 1, from its images.
+    """
+
+    score: Callable[[np.ndarray], np.ndarray]
+    fit: Fit
+    of_answers: bool
+    holds: str
+
+
 FAILS = "it fails under concept shift, when answers that the model is sure of become wrong"
 WHERE_UNSURE = f"holds while errors stay where the model is least sure, as many as on the calibration images; {FAILS}"
 AS_CALIBRATED = f"holds while a confidence means the same chance to be right as on the calibration images; {FAILS}"
-METHODS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Fit, str]] = {
-    "ATC on confidence": (confidences, fit_threshold, WHERE_UNSURE),
-    "ATC on negative entropy": (negative_entropies, fit_threshold, WHERE_UNSURE),
-    "CBPE": (confidences, fit_calibration, AS_CALIBRATED),
+METHODS = {
+    "ATC on confidence": Method(confidences, fit_threshold, False, WHERE_UNSURE),
+    "ATC on negative entropy": Method(negative_entropies, fit_threshold, False, WHERE_UNSURE),
+    "CBPE": Method(confidences, fit_calibration, True, AS_CALIBRATED),
 }
 
 
@@ -103,9 +116,10 @@ def estimate_accuracy(
     """The expected accuracy on a window without labels, by each of METHODS.
 
     `correct` (m,) says which of the calibration images, which the model must not have been fitted on, it answered
-    right. The band is the percentile interval over resampled units of both sets; it covers the chance of the samples
-    and not a failed assumption. EvidenceMissing when a set is empty or unsound, or when the calibration images hold
-    no error or nothing but errors.
+    right. The band is the percentile interval over resampled units of both sets, for CBPE with the window's answers
+    drawn instead of its units, those of one unit alike. It is for the accuracy that the window's labels will show, and
+    knows nothing of a failed assumption. EvidenceMissing when a set is empty or unsound, or when the calibration images
+    hold no error or nothing but errors.
     """
     right = np.asarray(correct, dtype=float)
     for answers, name in ((calibration, "the calibration images"), (window, "the window")):
@@ -117,17 +131,18 @@ def estimate_accuracy(
             f"of {len(right)} calibration images {int(right.sum())} are right: with no error, or nothing else, there "
             "is nothing to learn from; calibrate on more images"
         )
-    return [_estimate(method, calibration, right == 1, window, (level, resamples, seed)) for method in METHODS]
+    return [_estimate(name, calibration, right == 1, window, (level, resamples, seed)) for name in METHODS]
 
 
 def to_label(probabilities: np.ndarray, embeddings: np.ndarray, known: np.ndarray, k: int, seed: int) -> list[Request]:
     """Which `k` images to ask labels for, in the order they were drawn; fewer when fewer are not yet `known` (N,).
 
     Half of an image's chance is the same for all; the other half grows with the root of the chance that the model errs
-    (the best proposal for an error rate, Sawade et al. 2010, with 1 - confidence as that chance) and shrinks
-    near images already drawn, by the cosine of their embeddings (N, D), as copies tell the same twice. The mean of
-    weight times loss over the requests has the mean loss of the images not known as its expectation. For a monitor,
-    give one image a unit: mark the others as known.
+    (the best proposal for an error rate, Sawade et al. 2010, with 1 - confidence as that chance) and shrinks near
+    images already drawn, by the cosine of their embeddings (N, D), as copies tell the same twice. Weight times loss has
+    as its mean the mean loss of the images not yet drawn: that of the window at first, and less towards the end when
+    doubtful images, which go first, do err more. A bet on it is fair on every window that is at most the tolerated
+    risk. Give one image a unit: mark the others as known.
     """
     _check(Answers(probabilities, np.arange(len(probabilities))), "the window")
     if not len(probabilities) == len(embeddings) == len(known):
@@ -150,6 +165,7 @@ def _draws(
     for _ in range(min(k, int(left.sum()))):
         places = np.flatnonzero(left)
         merit = (unsure * novelty)[places]
+        merit = merit if merit.sum() > 0 else unsure[places]  # all are copies of images already drawn
         chances = np.full(len(places), 1 / len(places))
         if merit.sum() > 0:
             chances = EXPLORED * chances + (1 - EXPLORED) * merit / merit.sum()
@@ -161,19 +177,22 @@ def _draws(
 
 
 def _estimate(
-    method: str, calibration: Answers, correct: np.ndarray, window: Answers, drawing: tuple[float, int, int]
+    name: str, calibration: Answers, correct: np.ndarray, window: Answers, drawing: tuple[float, int, int]
 ) -> AccuracyEstimate:
     level, resamples, seed = drawing
-    score, fit, holds = METHODS[method]
-    known, found = score(calibration.probabilities), score(window.probabilities)
-
-    def expected(calibrating: np.ndarray, weights: np.ndarray) -> float:
-        return float(np.average(fit(known, correct, calibrating)(found), weights=weights))
-
-    value = expected(np.ones(len(known)), np.ones(len(found)))
-    pairs = zip(_rows(calibration, resamples, seed), _rows(window, resamples, seed + 1), strict=True)
-    ends = percentiles(np.array([expected(*pair) for pair in pairs]), level)
-    return AccuracyEstimate(method, value, ends.low, ends.high, holds)
+    method = METHODS[name]
+    known, found = method.score(calibration.probabilities), method.score(window.probabilities)
+    codes, random = pd.factorize(window.units)[0], np.random.default_rng(seed + 2)
+    values = []
+    for calibrating, images in zip(
+        _rows(calibration, resamples, seed), _rows(window, resamples, seed + 1), strict=True
+    ):
+        chances = method.fit(known, correct, calibrating)(found)
+        answered = random.uniform(size=codes.max() + 1)[codes] < chances
+        values.append(answered.mean() if method.of_answers else np.average(chances, weights=images))
+    ends = percentiles(np.array(values), level)
+    value = float(method.fit(known, correct, np.ones(len(known)))(found).mean())
+    return AccuracyEstimate(name, value, ends.low, ends.high, method.holds)
 
 
 def _rows(answers: Answers, resamples: int, seed: int) -> Iterator[np.ndarray]:

@@ -14,15 +14,14 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.counted import arrived, counted_images, rows_to_count
 from tasks.e_detector import MonitorState
-from tasks.folders import read_window
 from tasks.harm import Harm, accepted_risks, advance_all, judge_harm, unwatched
 from tasks.intervals import wilson
 from tasks.ledger import Ledger
 from tasks.night import HARM, WATCH, Answer
-from tasks.night_tables import ScoredWindow
+from tasks.night_tables import ScoredWindow, with_labels
 from tasks.versions import Served
 from tasks.watch import Watch
-from tasks.windows import Window, labels_source, with_late_labels
+from tasks.windows import Window, labels_source
 
 SHARE = "{:.1f} %"
 logger = logging.getLogger("tasks.watch_harm")
@@ -74,10 +73,7 @@ def watch_harm(
 
 def labelled(window: Window, scored: ScoredWindow, champion: Served, tonight: Window) -> pd.DataFrame:
     """The champion's answers to a window, with the labels as they are known by tonight."""
-    listed = with_late_labels(read_window(window.folder), window.folder, tonight.date)
-    labels = listed.set_index("path")["label"]
-    answers = scored.answers(champion.digest)
-    return answers.assign(label=answers["path"].map(labels).fillna(""), window=window.name)
+    return with_labels(scored.answers(champion.digest), window.folder, tonight.date).assign(window=window.name)
 
 
 def with_weights(fresh: pd.DataFrame, requests: dict[str, dict[str, float]]) -> pd.DataFrame:

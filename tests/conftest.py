@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from PIL import Image
 
 from tasks.params import CheckDataParams
 from tasks.settings import QUIET
+
+if TYPE_CHECKING:
+    from tasks.registry import Registry
 
 Drawn = Image.Image | bytes
 REPOSITORY = Path(__file__).parent.parent
@@ -99,6 +103,26 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     write_checkout(root := tmp_path_factory.mktemp("template"))
     return root
+
+
+@pytest.fixture(scope="session")
+def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with three accepted versions, to copy (tests/accepted_versions.py) and never to change."""
+    from tests.accepted_versions import prepare_project
+
+    return prepare_project(tmp_path_factory.mktemp("accepted") / "pets")
+
+
+@pytest.fixture
+def in_use(three_versions: Path, tmp_path: Path) -> "Iterator[Registry]":
+    """The registry of a copy of that project, whose folder is the working folder; version 3 is champion."""
+    from tasks.registry import Registry
+    from tests.accepted_versions import PROJECT, copy_project, local
+    from tests.small_checkout import working_in
+
+    with working_in(copy_project(three_versions, tmp_path / "pets")):
+        os.environ["KEEL_STATE"] = str(tmp_path / "pets")
+        yield Registry(PROJECT, local(tmp_path / "pets"))
 
 
 @pytest.fixture

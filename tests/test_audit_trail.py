@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 import flows.cli
 from flows.release import release
+from flows.rollback import rollback
 from tasks.audit_trail import audit
 from tasks.bundle import BUNDLE, NEEDED
 from tasks.difference import flips, load_side
@@ -118,6 +119,17 @@ def test_clean_state_has_no_fault_and_every_area_is_looked_at(untouched: Registr
         "runs",
         "artifacts",
     ]
+
+
+def test_rollback_leaves_a_clean_audit_and_no_release_undoes_it(audited: Registry) -> None:
+    moved = rollback(project="pets", why="it reads 7 as 1")
+    assert audited.aliases() == {"champion": "1", "challenger": None, "previous": "2"}
+    assert faults(audited) == []
+    again = release(project="pets")
+    assert again.version is None
+    assert f"version 2 was taken out of use by the rollback of entry {moved.number}" in again.waiting[0]
+    assert audited.aliases()["champion"] == "1"
+    assert faults(audited) == []
 
 
 def move_alias(registry: Registry) -> str:

@@ -131,6 +131,7 @@ def test_status_and_show_answer_and_name_what_they_do_not_know(at_released: None
         *(["risk", "list"], ["key", "new", "k"], ["approve", "--key", "k", "--why", "w"]),
         *(["waive", "a", "--until", "2026-12-31", "--why", "w"], ["risk", "accept", "r", "--key", "k", "--why", "w"]),
         *(["audit"], ["replay"], ["why", "2026-01-01"], ["diff", "v1", "v2"], ["changelog"]),
+        *(["rollback", "--why", "w"], ["drill"], ["incident"]),
     ],
 )
 def test_outside_a_checkout_every_command_says_so(

@@ -264,6 +264,34 @@ def test_change_that_another_machine_undid_cannot_be_finished(
     assert [e.kind for e in registry.ledger.read("pets")][-2:] == ["intent", "undone"]
 
 
+def test_change_begun_on_aliases_that_another_machine_has_moved_since_is_refused(
+    registry: Registry, models: list[Path], tmp_path: Path
+) -> None:
+    # Its intent would name the aliases of before that move, and its repair would undo the move.
+    other = elsewhere(registry, tmp_path / "other")
+    release(registry, models[0])
+    aliases = registry.aliases
+
+    def aliases_then_sleep() -> dict[str, str | None]:
+        found = aliases()
+        with registry.ledger.writing(leases) as connection:
+            connection.execute(leases.update().values(lapses=0.0))
+        with other.alone(), other.change("promote", {"version": "1"}):
+            other.set_aliases({**NONE, "champion": "1", "previous": "1"})
+        return found
+
+    registry.aliases = aliases_then_sleep  # type: ignore[method-assign]
+    with (
+        pytest.raises(Busy, match=r"lost its hold on pets\.registry"),
+        registry.alone(),
+        registry.change("promote", {"version": "1"}),
+    ):
+        pass
+    assert other.repair_if_free()
+    assert other.aliases() == {**NONE, "champion": "1", "previous": "1"}
+    assert other.ledger.open_intents("pets") == []
+
+
 def test_experiment_deleted_by_hand_is_named_with_the_way_back(registry: Registry) -> None:
     number = registry.experiment_id()
     registry.client.delete_experiment(number)

@@ -43,7 +43,7 @@ def test_tasks_never_import_flows_and_tasks_never_call_tasks() -> None:
         assert not any(name.split(".")[0] == "flows" for name in found), path
         called = re.findall(r"\b(\w+)\.fn\(", path.read_text()) if path.stem != "__main__" else []
         assert not called, f"{path} calls the tasks {called}"
-    assert len(verbs) <= 40
+    assert len(verbs) <= 55
 
 
 def test_nouns_and_evaluators_do_not_import_prefect() -> None:
