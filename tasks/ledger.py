@@ -91,17 +91,18 @@ class Ledger:
         except SQLAlchemyError as error:
             raise trouble_of(error, self.url) from error
 
-<<<<<<< HEAD
-    def append(self, kind: str, project: str, body: dict[str, Any], also: Rows | None = None) -> Entry:
+    def append(
+        self,
+        kind: str,
+        project: str,
+        body: dict[str, Any],
+        also: Rows | None = None,
+        guard: Guard | None = None,
+    ) -> Entry:
         """Add one entry at the end. An entry that names an intent closes it; RegistryTrouble when one did already.
 
-        `also` are rows of another table that are written with it, or not at all.
-=======
-    def append(self, kind: str, project: str, body: dict[str, Any], guard: Guard | None = None) -> Entry:
-        """Add one entry at the end. An entry that names an intent closes it; RegistryTrouble when one did already.
-
-        `guard` is asked within the same transaction, and the entry is not written when it raises.
->>>>>>> rollback
+        `also` are rows of another table that are written with it, or not at all. `guard` is asked within the same
+        transaction, and nothing is written when it raises.
         """
         with self.writing(entries) as connection:
             if guard:

@@ -57,11 +57,7 @@ class Change:
         before, now = self.intent.body["before"], self.registry.aliases()
         moved = {alias: now[alias] for alias in ALIASES if now[alias] != before[alias]}
         content = {**body, "intent": self.number, **({"moved": moved} if moved else {})}
-<<<<<<< HEAD
-        self.closing = self.registry.ledger.append(kind, self.registry.project, content, also)
-=======
-        self.closing = self.registry.enter(kind, content)
->>>>>>> rollback
+        self.closing = self.registry.enter(kind, content, also)
         return self.closing
 
 
@@ -173,9 +169,9 @@ class Registry:
             finally:
                 self.lease = None
 
-    def enter(self, kind: str, body: dict[str, Any]) -> Entry:
-        """An entry of the project's ledger; Busy, and no entry, when the lease was lost, for then `body` is stale."""
-        return self.ledger.append(kind, self.project, body, self.lease.check if self.lease else None)
+    def enter(self, kind: str, body: dict[str, Any], also: Rows | None = None) -> Entry:
+        """An entry of the project's ledger, with rows of another table; Busy, and neither, when the lease was lost."""
+        return self.ledger.append(kind, self.project, body, also, self.lease.check if self.lease else None)
 
     def check_hold(self) -> None:
         """Busy when the lease was lost, to be asked before each move."""

@@ -31,19 +31,16 @@ def test_every_move_is_a_step(steps: list[str]) -> None:
 @pytest.mark.parametrize(
     ("fault", "name", "number", "ends"),
     [
-        ("killed", APPEND, 0, OLD),
         ("killed", ALIAS, 0, OLD),
         ("killed", ALIAS, 1, OLD),
         ("killed", APPEND, 1, OLD),
         ("killed", "ledger: writing", -1, NEW),
         ("cut off", "MLflow: load_model", 1, OLD),
-        ("disk full", ALIAS, 1, OLD),
         ("disk full", APPEND, 1, OLD),
         ("ledger locked", APPEND, 1, OLD),
         ("MLflow locked", ALIAS, 1, OLD),
         ("beside", ALIAS, 1, NEW),
         ("overtaken", APPEND, 0, None),
-        ("overtaken", APPEND, 1, None),
     ],
 )
 def test_broken_rollback_ends_as_it_began_or_as_it_was_to_end(
