@@ -9,10 +9,12 @@ each in a temporary checkout with its own registry and ledger, through the real 
 for each session: A is trained on the camera's day alone (211 photographs of 21 people) and works on eight sessions; B
 is trained on that day and the first two sessions and works on the other six.
 
-For each night stand its error with the interval over people, what the monitor tolerates, the drift, the verdict, and
-whether that was right: HARM where the error since the night on which the monitor says that harm began lies above what
-is tolerated for sure, HEALTHY and WATCH where the night's error does not. Exits 0 when all verdicts were right, else 1
-with those that were not.
+For each night stand its error with the interval over people, the error that was expected without labels, what the
+monitor tolerates, the drift, the evidence for harm, the verdict, and whether that was right: HARM where the error since
+the night on which the monitor says that harm began lies above what is tolerated for sure, HEALTHY where the night's
+error does not. WATCH asks somebody to look and claims neither; where the night's error lies above, it is marked late:
+there was harm before it was proved. Exits 0 when all verdicts were right, late ones among them, else 1 with those that
+were not.
 """
 
 import argparse
@@ -112,8 +114,8 @@ REPLAYS = (
         1,
         0.45,
         "Some 90 photographs of 9 people leave an interval of 20 points and more. Better than four in ten can be shown "
-        "by a model that is right on two in three, and is four times what guessing gives; more would refuse all that so "
-        "few photographs can train.",
+        "by a model that is right on two in three, and is four times what guessing gives; a higher bound would refuse "
+        "all that so few photographs can train.",
         "That the telephone sees other pictures than the camera did: drift is measured from the first nights on, and "
         "the telephone took those too. Only labels could tell, or an estimate from the answers alone.",
     ),
@@ -139,19 +141,26 @@ class Row:
     tolerated: float | None
 
     @property
+    def harmed(self) -> bool:
+        """Whether the error lies above what is tolerated for sure: since harm began, or on the night alone."""
+        return self.tolerated is not None and (self.since or self.error).low > self.tolerated
+
+    @property
+    def late(self) -> bool:
+        """Whether somebody was asked to look only, although there was harm."""
+        return self.night.verdict == WATCH and self.harmed
+
+    @property
     def fault(self) -> str:
         """Why the verdict was not right; nothing where it was."""
-        told = self.night.verdict
+        told, shown = self.night.verdict, shares(self.since or self.error)
         if told not in (HEALTHY, WATCH, HARM):
             return f"nothing was wrong with the window, and the verdict is {told}: {self.night.sentence}"
-        if self.tolerated is None:
-            return "no monitor says what it tolerates"
-        if told == HARM:
-            shown = self.since or self.error
-            proved = shown.low > self.tolerated
-            return "" if proved else f"HARM, and the error is {shares(shown)}: not above what is tolerated for sure"
-        missed = self.error.low > self.tolerated
-        return f"{told}, and the error is {shares(self.error)}: above what is tolerated for sure" if missed else ""
+        if told == HARM and not self.harmed:
+            return f"HARM, and the error is {shown}: not above what is tolerated for sure"
+        if told == HEALTHY and self.harmed:
+            return f"HEALTHY, and the error is {shown}: above what is tolerated for sure"
+        return ""
 
 
 def read_sessions(folder: Path) -> list[tuple[str, pd.DataFrame]]:
@@ -242,6 +251,24 @@ def shares(error: Finding) -> str:
     return f"{100 * error.value:.1f} % [{100 * error.low:.1f}, {100 * error.high:.1f}]"
 
 
+def expected(night: Night) -> str:
+    """The error that the answers alone let one expect, by the method that the night's page shows first."""
+    found = night.body["drift"].get("expected", [])
+    return f"{100 * (1 - found[0]['accuracy']):.0f} %" if found else "-"
+
+
+def in_all(rows: list[Row], params: EvaluateParams) -> str:
+    """What all nights together say of the error, and how far the evidence came."""
+    error, last = error_over([row.night for row in rows], params), rows[-1]
+    tolerated = last.tolerated or 0.0
+    place = "above what is tolerated for sure" if error.low > tolerated else "not above what is tolerated for sure"
+    evidence = max(row.night.body["harm"].get("harm", {}).get("evidence", 0) for row in rows)
+    return (
+        f"all nights together: an error of {shares(error)} on {error.n:,} photographs, {place}, "
+        f"{100 * tolerated:.1f} %; the evidence for harm came to {evidence:,.1f} of {WATCHED['harm']['average_run_length']:,} at most"
+    )
+
+
 def line(row: Row) -> str:
     """A night as a row of Markdown."""
     drift = row.night.body["drift"].get("drift")
@@ -250,11 +277,12 @@ def line(row: Row) -> str:
         row.session,
         f"{row.error.n}",
         shares(row.error),
+        expected(row.night),
         f"{100 * row.tolerated:.1f} %" if row.tolerated is not None else "-",
         f"{drift['p']:.2g}" if drift else "-",
         f"{row.night.body['harm'].get('harm', {}).get('evidence', 0):,.1f}",
         row.night.verdict,
-        "**no**" if row.fault else "yes",
+        "**no**" if row.fault else "late" if row.late else "yes",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -271,10 +299,11 @@ def play(replay: Replay, folder: Path, root: Path) -> list[str]:
         nights = nightly(NAME)
         params = load_section(EvaluateParams, Path("params.yaml"), {"min_clusters": LEAST_PEOPLE})
         rows = look_back(nights, sessions, params)
+        summed = in_all(rows, params)
         actions = [e.body["action"] for e in Ledger(prepare_environment().ledger_url).read(NAME, INCIDENT)]
-    print("\n| night | session | n | true error | tolerated | drift p | evidence | verdict | right |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    print("\n".join(line(row) for row in rows))
+    print("\n| night | session | n | true error | expected | tolerated | drift p | evidence | verdict | right |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("\n".join([*map(line, rows), "", summed]))
     print("\n".join(f"done about harm: {action}" for action in actions))
     print(f"what no monitor could know: {replay.unknowable}", flush=True)
     return [f"{replay.name}, {row.night.night}: {row.fault}" for row in rows if row.fault]
