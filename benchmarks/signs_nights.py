@@ -263,9 +263,10 @@ def in_all(rows: list[Row], params: EvaluateParams) -> str:
     tolerated = last.tolerated or 0.0
     place = "above what is tolerated for sure" if error.low > tolerated else "not above what is tolerated for sure"
     evidence = max(row.night.body["harm"].get("harm", {}).get("evidence", 0) for row in rows)
+    needed = WATCHED["harm"]["average_run_length"]
     return (
         f"all nights together: an error of {shares(error)} on {error.n:,} photographs, {place}, "
-        f"{100 * tolerated:.1f} %; the evidence for harm came to {evidence:,.1f} of {WATCHED['harm']['average_run_length']:,} at most"
+        f"{100 * tolerated:.1f} %; the evidence for harm came to {evidence:,.1f} of {needed:,}"
     )
 
 
