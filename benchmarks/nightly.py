@@ -10,8 +10,8 @@ imports, servers, contract, drift tests with their audit, Evidently's reports, p
 
 Bars: the tiny night takes less than 25 s; from 10,000 images on, what a window takes beyond the tiny night is at most
 1.3 times the bare work; the peak memory of the largest window is at most 1.25 times that of 10,000 images. `--quick`
-stops at 20,000 images and allows 1.6 times and 30 s, for a machine that others use. Needs a champion: `make release` first. Exits 0 only when all
-bars hold.
+stops at 20,000 images and allows 1.6 times and 30 s, for a machine that others use. Needs a champion: `make release`
+first. Exits 0 only when all bars hold.
 """
 
 import argparse
@@ -136,9 +136,7 @@ def main() -> int:
         copy_checkout(root)
         run(root, "-c", NIGHT, "nightly", "--date", REFERENCE[0], "--until", REFERENCE[-1])
         model = next((root / "runs" / NAME / "served").glob("v*/model"))
-        print(
-            "| images | a night, s | beyond the tiny one, s | decoding, s | forward, s | times the bare work | peak, MB |"
-        )
+        print("| images | night, s | beyond the tiny one | decoding, s | forward, s | times the bare work | peak, MB |")
         print("|---|---|---|---|---|---|---|", flush=True)
         for place, images in enumerate(QUICK_SIZES if quick else SIZES):
             night = (FIRST + dt.timedelta(days=place)).isoformat()

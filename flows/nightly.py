@@ -41,6 +41,7 @@ from tasks.versions import Served
 from tasks.watch import Watch, load_watch
 from tasks.watch_drift import watch_drift
 from tasks.watch_harm import watch_harm
+from tasks.watch_shadow import watch_shadow
 from tasks.windows import Window, days, find_windows, parse_date
 
 NIGHTS, SERVED, EVIDENTLY = "nights", "served", "evidently"
@@ -168,6 +169,7 @@ def judge(
         nights = reference_nights(entries, watch.reference.first, watch.reference.nights)
         reference = rescored(about, champion, window, [name for name in nights if name != window.name])
         drift = watch_drift(scored, reference, champion, watch, harm, seed=window.date.toordinal())
+    shadow, more = tried(registry, about, watch, window, served, before, bool(scored and not data.against))
     verdict, said = together({"data": data, "harm": harm, "drift": drift})
     body = {
         "night": window.name,
@@ -183,8 +185,29 @@ def judge(
         "watch": sha256_file(about.watch),
         "harm": {key: value for key, value in harm.facts.items() if key != "count"},
         "drift": drift.facts,
+        "shadow": shadow,
     }
-    return body, harm.facts.get("count", [])
+    return body, harm.facts.get("count", []) + more
+
+
+def tried(
+    registry: Registry,
+    about: Project,
+    watch: Watch,
+    window: Window,
+    served: dict[str, Served],
+    before: Night | None,
+    sound: bool,
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """What the night says of a challenger in shadow, where the rules ask for nights in it and the window is sound."""
+    known = before.body["shadow"] if before else None
+    if not watch.shadow.nights or "challenger" not in served or not sound:
+        return known, []
+    if is_late(registry.ledger.read(registry.project), window.name):
+        return known, []
+    champion, challenger = served["champion"], served["challenger"]
+    pairs = [pair for pair in answered(about, champion, window, watch) if pair[1].has(challenger.digest)]
+    return watch_shadow(registry.ledger, about.name, watch.shadow, champion, challenger, window, pairs, known or {})
 
 
 def ask_data(found: ScoredWindow | Answer, watch: Watch) -> Answer:

@@ -55,6 +55,7 @@ from tasks.lease import hold
 from tasks.ledger import Entry, Ledger
 from tasks.lock_stages import lock_stages, stages_of
 from tasks.measure_latency import measure_latency
+from tasks.nights import still_in_shadow
 from tasks.params import (
     AUTO,
     AttributeParams,
@@ -87,6 +88,7 @@ from tasks.split import split
 from tasks.stress import stress
 from tasks.verdict import FAIL, INCONCLUSIVE, Verdict, read_verdict
 from tasks.waivers import apply_waivers, waivers_in_force
+from tasks.watch import load_watch
 from tasks.write_card import write_card
 from tasks.write_pages import write_pages
 
@@ -508,6 +510,10 @@ def clear(registry: Registry, about: Project, run: Path, verdict: Verdict, decis
     found, now = found_in(run, about.plan), dt.datetime.now(dt.UTC)
     lines = obstacles(decision, outcomes_of(verdict), found, entries, load_roles(), load_risks(about.name), now)
     lines += still_withdrawn(version, entries)
+    champion = registry.aliases()["champion"]
+    if champion is not None:
+        digest = registry.version_tags(champion)["model_digest"]
+        lines += still_in_shadow(version, digest, entries, load_watch(about.watch).shadow)
     for line in lines:
         logger.warning("not promoted: %s", line)
     return lines

@@ -7,6 +7,7 @@ from typing import Any
 from tasks.intervals import wilson
 from tasks.ledger import Entry
 from tasks.night import HARM, Night
+from tasks.shadow import PROMOTE, ShadowRules
 
 KIND = "night"
 
@@ -95,6 +96,17 @@ def requests(entries: Iterable[Entry]) -> dict[str, dict[str, float]]:
     """For each night the images whose labels were asked for, with the weights that they count with."""
     nights = nights_on_record(entries).values()
     return {n.night: {ask["image"]: ask["weight"] for ask in n.body["drift"].get("to_label", ())} for n in nights}
+
+
+def still_in_shadow(version: str, champion: str, entries: Iterable[Entry], rules: ShadowRules) -> list[str]:
+    """Why a challenger may not take over from the champion, a model's digest, yet; nothing without rules of shadow."""
+    if not rules.nights:
+        return []
+    found = [n.body["shadow"] for n in nights_on_record(entries).values() if n.body["shadow"]]
+    own = [facts for facts in found if (facts["version"], facts["state"]["champion"]) == (version, champion)]
+    if not own:
+        return [f"version {version} has to answer the windows of {rules.nights} nights beside the champion first"]
+    return [] if own[-1]["verdict"] == PROMOTE else [own[-1]["sentence"]]
 
 
 def remembered(night: Night | None) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from tasks.project import NAME, Mirror, Project, load_project
 PROJECTS = Path("governance/projects")
 PLANS = Path("governance/plans")
 SCAFFOLD = Path("governance/plan.scaffold.yaml")
+WATCHES = Path("governance/watches")
+WATCH_SCAFFOLD = Path("governance/watch.scaffold.yaml")
 GROUPS = ("subject", "subject_id", "patient", "patient_id", "person", "group")
 MIRRORS = ("device", "scanner", "camera", "site")
 NOT_SLICES = {"path", "label", "captured_at", "source", "consent", "licence", "split", *GROUPS}
@@ -61,9 +63,13 @@ def project_for(name: str, data: Path | None) -> Project:
     images = read_folder(data)  # what cannot be read at all leaves no project file behind
     document = guess(name, data, images)
     write_plan(PLANS / f"{name}.yaml", document["slices"])
+    write_watch(WATCHES / f"{name}.yaml")
     text = HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     file.write_text(text, encoding="utf-8")
-    logger.info("wrote %s and its plan, %s, from what %s holds: look at both", file, document["plan"], data)
+    logger.info(
+        "wrote %s, its plan %s and the rules of its nights %s from what %s holds: look at all three",
+        *(file, document["plan"], document["watch"], data),
+    )
     return load_project(file)
 
 
@@ -75,6 +81,7 @@ def guess(name: str, data: Path, images: pd.DataFrame) -> dict[str, Any]:
     group = next((g for g in GROUPS if g in images), None)
     here = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data  # true on other machines too
     document: dict[str, Any] = {"name": name, "data": str(here), "plan": str(PLANS / f"{name}.yaml")}
+    document["watch"] = str(WATCHES / f"{name}.yaml")
     document |= {"group": group, "slices": slices}
     tried = list(candidates(images))
     mirror = next((m for m in tried if can_mirror(m, images, group)), None)
@@ -111,6 +118,13 @@ def without_mirror(tried: list[Mirror]) -> dict[str, str]:
     if tried:
         reason = f"{names} cannot mirror it: a group would be split, a date is unclear, or a class has too little left"
     return {c.name: reason for c in load_plan(SCAFFOLD).criteria if c.slice.startswith("mirror")}
+
+
+def write_watch(file: Path) -> None:
+    """The project's own rules of the nights, from the scaffold; those that are there already are left as they are."""
+    if not file.exists():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(WATCH_SCAFFOLD.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def write_plan(file: Path, slices: list[str]) -> None:

@@ -11,6 +11,7 @@ from tasks.best_version import RollbackRules
 from tasks.drift import DriftRules
 from tasks.governance_file import read_governance_file
 from tasks.harm import HarmRules
+from tasks.shadow import ShadowRules
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -22,14 +23,6 @@ class ReferenceRules(BaseModel):
     model_config = STRICT
     nights: int = Field(ge=1)
     first: dt.date | None
-    reason: Text
-
-
-class ShadowRules(BaseModel):
-    """How a challenger is tried on what production sees before it is promoted: `nights` of the same windows."""
-
-    model_config = STRICT
-    nights: int = Field(ge=0)  # 0: a release promotes at once
     reason: Text
 
 

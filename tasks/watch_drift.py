@@ -89,6 +89,7 @@ def snapshot(windows: list[ScoredWindow], model: str) -> Snapshot:
         embeddings=np.concatenate([window.embeddings(model) for window in windows]).astype(np.float32),
         slices=table[[c for c in table if c.startswith(SLICE)]].rename(columns=lambda c: c.removeprefix(SLICE)),
         units=table["unit"].to_numpy(),
+        nights=table["night"].to_numpy() if len(windows) > 1 else None,
     )
 
 

@@ -107,12 +107,12 @@ def test_leases_of_other_projects_do_not_meet(shared: Path) -> None:
 def test_entry_is_not_written_by_one_who_lost_the_lease(shared: Path) -> None:
     mine, theirs = ledger(shared), ledger(shared)
     with hold(mine, "pets.registry", shared / "here", wait=0) as lease:
-        mine.append("intent", "pets", {}, lease.check)
+        mine.append("intent", "pets", {}, guard=lease.check)
         with theirs.writing(leases) as connection:
             connection.execute(leases.update().values(lapses=0.0))  # as after a night with the lid shut
         with hold(theirs, "pets.registry", shared / "there", wait=0) as other:
             with pytest.raises(Busy, match=r"lost its hold on pets\.registry.*took over"):
-                mine.append("intent", "pets", {}, lease.check)
-            theirs.append("intent", "pets", {}, other.check)
+                mine.append("intent", "pets", {}, guard=lease.check)
+            theirs.append("intent", "pets", {}, guard=other.check)
     assert [entry.number for entry in mine.read()] == [1, 2]
     assert list(mine.faults()) == []

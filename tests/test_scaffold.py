@@ -20,7 +20,8 @@ HERE = Path.cwd()
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "governance/projects").mkdir(parents=True)
-    shutil.copy(HERE / "governance/plan.scaffold.yaml", tmp_path / "governance")
+    for name in ("plan.scaffold.yaml", "watch.scaffold.yaml"):
+        shutil.copy(HERE / "governance" / name, tmp_path / "governance")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

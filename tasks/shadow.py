@@ -1,0 +1,121 @@
+"""A challenger in shadow: it answers what the champion answers, night after night, until either is shown.
+
+The difference of their losses on a unit (a scan, a subject) is bet upon twice: that the challenger is worse by less
+than the margin, and that it is worse by more. Each capital is a test martingale of its hypothesis (Waudby-Smith &
+Ramdas 2024, JRSS B 86; Shafer 2021, JRSS A 184), so that by Ville's inequality it ever reaches 1 / error with a
+chance of at most `error`, however often one looks and whenever one stops. Where the two give equal answers they
+cannot differ: what tells is the images on which they disagree, so that labels are worth asking for there.
+"""
+
+import math
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from tasks.e_detector import LARGEST
+from tasks.errors import BadInput, EvidenceMissing
+
+PROMOTE, DROP, HOLD = "PROMOTE", "DROP", "HOLD"
+BETS = (0.05, 0.15, 0.4)  # shares of the largest stake that no difference turns into a debt
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class ShadowRules(BaseModel):
+    """How a challenger is tried before it is promoted: on the windows of at least `nights` nights; 0 asks for none.
+
+    It is promoted when it is shown to err by less than `margin` more than the champion, dropped when it is shown to err
+    by more; each is wrong with a chance of at most `error`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    nights: int = Field(ge=0)
+    margin: float = Field(gt=0, lt=1)
+    error: float = Field(gt=0, lt=0.5)
+    reason: Text
+
+
+class ShadowState(BaseModel):
+    """What is known of one challenger beside one champion: logarithms of the capitals, one for each of BETS."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    champion: str
+    challenger: str
+    better: tuple[float, ...] = (0.0,) * len(BETS)  # bets that it is worse by less than the margin
+    worse: tuple[float, ...] = (0.0,) * len(BETS)
+    nights: int = 0
+    labels: int = 0
+    units: int = 0
+    disagreements: int = 0  # units on which they differ
+    difference: float = 0.0  # the sum of the differences
+
+
+def advance_shadow(
+    state: ShadowState, champion: np.ndarray, challenger: np.ndarray, units: np.ndarray, margin: float
+) -> ShadowState:
+    """The state after one night: losses (n,) in [0, 1] of both on the same images, and the unit (n,) of each.
+
+    A night without labels counts as a night. EvidenceMissing for a loss that is not a number, BadInput for one outside
+    [0, 1] or for arrays of different length.
+    """
+    if not len(champion) == len(challenger) == len(units):
+        raise BadInput(f"{len(champion)} and {len(challenger)} losses came with {len(units)} units; they must match")
+    if not len(units):
+        return state.model_copy(update={"nights": state.nights + 1})
+    both = np.concatenate([champion, challenger]).astype(float)
+    if np.isnan(both).any() or pd.isna(units).any():
+        raise EvidenceMissing("a loss or a unit is missing; give only labelled images that both models have answered")
+    if both.min() < 0 or both.max() > 1:
+        raise BadInput(f"losses go from {both.min():g} to {both.max():g}; they lie between 0 and 1")
+    apart = pd.Series(np.asarray(challenger, float) - champion).groupby(np.asarray(units)).mean().to_numpy()
+    growth = np.log1p(np.outer(margin - apart, stakes(1 - margin))).sum(axis=0)
+    shrink = np.log1p(np.outer(apart - margin, stakes(1 + margin))).sum(axis=0)
+    return state.model_copy(
+        update={
+            "better": tuple((np.array(state.better) + growth).tolist()),
+            "worse": tuple((np.array(state.worse) + shrink).tolist()),
+            "nights": state.nights + 1,
+            "labels": state.labels + len(units),
+            "units": state.units + len(apart),
+            "disagreements": state.disagreements + int((apart != 0).sum()),
+            "difference": state.difference + float(apart.sum()),
+        }
+    )
+
+
+def stakes(largest_loss: float) -> np.ndarray:
+    """The stakes (bets,) where one unit can lose at most so much a stake of 1."""
+    return np.array(BETS) / largest_loss
+
+
+def capital(logs: tuple[float, ...]) -> float:
+    """The mean capital of the bets."""
+    return float(np.exp(np.minimum(logs, LARGEST)).mean())
+
+
+def judge_shadow(state: ShadowState, rules: ShadowRules) -> tuple[str, str]:
+    """PROMOTE, DROP or HOLD, and the sentence that says why."""
+    mean = state.difference / state.units if state.units else 0.0
+    seen = (
+        f"{state.labels} labels of {state.nights} nights, {state.disagreements} of {state.units} units answered "
+        f"differently, {100 * mean:+.1f} points of errors"
+    )
+    enough, margin = 1 / rules.error, f"{100 * rules.margin:g} points"
+    if capital(state.worse) >= enough:
+        return DROP, f"it errs more than the champion by more than {margin}: {seen}"
+    if capital(state.better) < enough:
+        return HOLD, f"about {units_needed(state, rules)} more labels are needed to tell: {seen}"
+    if state.nights < rules.nights:
+        return HOLD, f"{rules.nights - state.nights} of the {rules.nights} nights are to come: {seen}"
+    return PROMOTE, f"it errs more by less than {margin}, if at all: {seen}"
+
+
+def units_needed(state: ShadowState, rules: ShadowRules) -> int:
+    """Units until the better bet is settled, if it goes on as it went; with equal answers where it went nowhere."""
+    goal = math.log(1 / rules.error)
+    best = max(state.better)
+    pace = best / state.units if state.units else 0.0
+    if pace <= 0:
+        best, pace = 0.0, float(np.log1p(rules.margin * stakes(1 - rules.margin)).max())
+    return max(1, math.ceil((goal + math.log(len(BETS)) - best) / pace))

@@ -1,0 +1,65 @@
+"""Let the challenger answer the champion's windows, and ask whether it may take over (tasks/shadow.py)."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.counted import arrived, counted_images, rows_to_count
+from tasks.digests import sha256_text
+from tasks.ledger import Ledger
+from tasks.night_tables import ScoredWindow, with_labels
+from tasks.shadow import ShadowRules, ShadowState, advance_shadow, judge_shadow
+from tasks.versions import Served
+from tasks.windows import Window
+
+logger = logging.getLogger("tasks.watch_shadow")
+
+
+@task(cache_policy=NO_CACHE)
+def watch_shadow(
+    ledger: Ledger,
+    project: str,
+    rules: ShadowRules,
+    champion: Served,
+    challenger: Served,
+    tonight: Window,
+    scored: list[tuple[Window, ScoredWindow]],
+    before: dict[str, Any],
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the night's record says of the challenger, and the rows of the labels that count from it on.
+
+    `scored` are windows that both have answered; `before` is what the last night's record said, or nothing.
+    """
+    pair = sha256_text(f"{champion.digest} {challenger.digest}")
+    known = counted_images(ledger, project, pair)
+    parts = [arrived(both(window, table, champion, challenger, tonight), known) for window, table in scored]
+    fresh = pd.concat(parts) if parts else pd.DataFrame()
+    state = ShadowState(champion=champion.digest, challenger=challenger.digest)
+    if before and (before["state"]["champion"], before["state"]["challenger"]) == (state.champion, state.challenger):
+        state = ShadowState.model_validate(before["state"])
+    ours, theirs = ((wrong(fresh, name) if len(fresh) else np.empty(0)) for name in ("predicted", "predicted_other"))
+    units = fresh["unit"].to_numpy() if len(fresh) else np.empty(0, object)
+    state = advance_shadow(state, ours, theirs, units, rules.margin)
+    verdict, said = judge_shadow(state, rules)
+    sentence = f"challenger, version {challenger.version}: {verdict}, {said}"
+    logger.info("%s", sentence)
+    facts = {"version": challenger.version, "verdict": verdict, "sentence": sentence}
+    rows = rows_to_count(project, pair, tonight.name, fresh) if len(fresh) else []
+    return facts | {"state": state.model_dump(mode="json")}, rows
+
+
+def both(window: Window, scored: ScoredWindow, champion: Served, challenger: Served, tonight: Window) -> pd.DataFrame:
+    """The champion's answers with what the challenger predicted, and the labels as they are known by tonight."""
+    theirs = scored.answers(challenger.digest).set_index("image_id")["predicted"]
+    ours = scored.answers(champion.digest)
+    joined = ours.assign(predicted_other=ours["image_id"].map(theirs), window=window.name)
+    return with_labels(joined, window.folder, tonight.date)
+
+
+def wrong(rows: pd.DataFrame, column: str) -> np.ndarray:
+    """1 where the answer in the column is not the label, else 0."""
+    return (rows[column] != rows["label"]).to_numpy(float)
