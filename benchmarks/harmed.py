@@ -222,9 +222,10 @@ def told(live: str) -> list[str]:
     checks = list(audit(registry))
     faults = [f"keel audit: {name}: {sentence}" for name, at_fault, sentence in checks if at_fault]
     now = dt.datetime.now(dt.UTC)
-    said = why_live(NAME, registry.ledger.sound(NAME), now.isoformat(timespec="minutes")[:16], now)
+    said = why_live(NAME, registry.ledger.sound(NAME), now.isoformat(), now)
     print(f"\nkeel audit: {len(checks)} checks, {len(faults) or 'no'} faults\nkeel why now:\n{said}")
-    return faults + ([] if f"version {live}" in said else [f"keel why does not name version {live}"])
+    right = f"version {live} of" in said and "is live now" in said
+    return faults + ([] if right else [f"keel why does not say that version {live} is live"])
 
 
 def keep_pages(place: Path) -> None:
