@@ -4,9 +4,10 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
+from tasks.incident import incident_of
 from tasks.intervals import wilson
 from tasks.ledger import Entry
-from tasks.night import HARM, Night
+from tasks.night import HARM, NO_DATA, WATCH, Answer, Night
 from tasks.shadow import PROMOTE, ShadowRules
 
 KIND = "night"
@@ -47,8 +48,18 @@ def last_before(entries: Iterable[Entry], night: str) -> Night | None:
 
 
 def is_late(entries: Iterable[Entry], night: str) -> bool:
-    """Whether this night or a later one is on record: its labels then count with the next night."""
-    return any(n.night >= night for n in nights_on_record(entries).values())
+    """Whether a later night is on record, or this one with labels that it counted: further ones wait for the next."""
+    return any(
+        n.night > night or (n.night == night and n.body["harm"].get("counted", 0) > 0)
+        for n in nights_on_record(entries).values()
+    )
+
+
+def unfinished(entries: Iterable[Entry]) -> Night | None:
+    """The night recorded last, where it found harm and nothing was done about it yet: its run was killed."""
+    held = list(entries)
+    last = next((night_of(e) for e in reversed(held) if e.kind == KIND), None)
+    return last if last and last.verdict == HARM and incident_of(held, last.night) is None else None
 
 
 def due(entries: Iterable[Entry], there: Iterable[dt.date], day: dt.date | None, catch_up: int) -> list[dt.date]:
@@ -82,12 +93,12 @@ def figures(entries: Iterable[Entry], level: float) -> dict[str, dict[str, float
 
 
 def reference_nights(entries: Iterable[Entry], first: dt.date | None, count: int) -> list[str]:
-    """The first nights on record, from `first` on, whose contract held and that showed no harm: at most `count`."""
+    """The first `count` nights, from `first` on, that had enough images, kept their contract and showed no harm."""
     start = first.isoformat() if first else ""
     sound = [
         n.night
         for n in nights_on_record(entries).values()
-        if n.night >= start and not n.body["broken"] and n.body["images"] and n.verdict != HARM
+        if n.night >= start and not n.body["broken"] and n.body["images"] and n.verdict not in (HARM, NO_DATA)
     ]
     return sound[:count]
 
@@ -118,6 +129,20 @@ def remembered(night: Night | None) -> dict[str, Any]:
         return {}
     kept = {key: night.body["harm"][key] for key in ("model", "read", "states") if key in night.body["harm"]}
     return kept | {"states": {}} if night.verdict == HARM else kept
+
+
+def counted_before(night: Night | None, champion: str) -> Answer:
+    """What the labels said of a night that is judged again, once they are counted: they are not asked twice.
+
+    `night` is the one on record that the answer comes from: the same night, or the latest before it.
+    """
+    told = "its labels count with the next night: they were counted up to this one or a later one before"
+    if night is None or night.body["model"] != champion or "harm" not in night.body["harm"]:
+        return Answer(False, "", (told,), remembered(night))
+    facts = remembered(night) | {"harm": night.body["harm"]["harm"]}
+    if night.verdict == HARM:
+        return Answer(True, HARM, tuple(night.body["sentences"]), facts)
+    return Answer(True, WATCH if facts["harm"]["warning"] else "", (told,), facts)
 
 
 def _with_interval(n: int, wrong: int, level: float) -> dict[str, float]:
