@@ -27,6 +27,7 @@ import http.server
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -229,6 +230,7 @@ def main() -> int:
         return 0
     if not (HERE / "state/ledger.db").is_file():
         raise SystemExit(f"{HERE} has no champion to watch; `keel release` makes one")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which cleans up, and the default does not
     handle, log = tempfile.mkstemp(prefix="keel-server-", suffix=".log")
     os.close(handle)
     root = Path(tempfile.mkdtemp(prefix="keel-server-"))
