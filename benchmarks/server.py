@@ -196,9 +196,12 @@ class Scenario:
         site, night, place = self.site, self.night(-1), self.site.root / "noisy"
         words = ["--from", night, "--condition", "noise", "--severity", "5", "--images", "200", "--out", str(place)]
         site.run(*KEEL, "simulate", *words)
+        deployed = site.deployment("release")
+        another = {**deployed["parameters"], "project": "another"}  # so that the event alone can say which it is
+        site.ask("PATCH", f"deployments/{deployed['id']}", {"parameters": another})
         end = site.end_of(site.begin("nightly", date=night, pull=False, windows=str(place)))
         found = site.nights(night)[-1].body["verdict"]
-        releases = {"deployment_id": {"any_": [site.deployment("release")["id"]]}}
+        releases = {"deployment_id": {"any_": [deployed["id"]]}}
         site.wait(lambda: site.runs(**releases), 60, "a release that was asked for")
         release = site.runs(**releases)[0]
         site.ask("POST", f"flow_runs/{release['id']}/set_state", {"state": {"type": "CANCELLING"}})
@@ -207,7 +210,8 @@ class Scenario:
             f"run {end}, night {found}, {asked} request, release begun with {json.dumps(release['parameters'])} and "
             f"{over}; webhook: {self.last()}"
         )
-        return found == "HARM" and asked == 1 and over == "Cancelled" and f"HARM {night}" in self.last(), seen
+        ours = release["parameters"]["project"] == "digits"
+        return ours and (found, asked, over) == ("HARM", 1, "Cancelled") and f"HARM {night}" in self.last(), seen
 
     def wait_for_work(self, night: str) -> None:
         """Until the images of the night are being looked at."""
