@@ -38,6 +38,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from benchmarks.prefect_site import HERE, KEEL, Site, free_port, kill, stop
@@ -81,7 +82,7 @@ class Scenario:
             began = time.monotonic()
             try:
                 held, seen = step()
-            except SystemExit as error:
+            except (SystemExit, httpx.HTTPError) as error:
                 held, seen = False, str(error)
             self.held &= held
             print(f"{name:20}{time.monotonic() - began:8.1f}  {'yes' if held else 'NO':6}{seen}", flush=True)
@@ -234,7 +235,7 @@ def main() -> int:
         return 0
     if not (HERE / "state/ledger.db").is_file():
         raise SystemExit(f"{HERE} has no champion to watch; `keel release` makes one")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which cleans up, and the default does not
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # which cleans up, and the default does not
     handle, log = tempfile.mkstemp(prefix="keel-server-", suffix=".log")
     os.close(handle)
     root = Path(tempfile.mkdtemp(prefix="keel-server-"))
