@@ -11,7 +11,7 @@ from tasks.bundle import flatten
 from tasks.decision import decided_by
 from tasks.errors import BadInput
 from tasks.fallbacks import withdrawal_of
-from tasks.history import who_did, RESTORE, Deployment, deployments, in_short, moment
+from tasks.history import RESTORE, Deployment, deployments, in_short, moment, who_did
 from tasks.ledger import Entry
 from tasks.registry import Registry
 
