@@ -22,6 +22,7 @@ from flows.telling import tell
 from tasks.digests import sha256_file
 from tasks.errors import BadInput, DataRejected, NoImages
 from tasks.fetch_versions import fetch_versions
+from tasks.fetch_windows import fetch_windows
 from tasks.folders import PRODUCTION
 from tasks.incident import incident_of, open_incident
 from tasks.lease import hold
@@ -61,18 +62,18 @@ def nightly(
     """Judge the nights that are due, and act on what they say.
 
     `date` is a day such as 2026-06-01, `yesterday` or `today`; with `until`, every night from it to that one. Without,
-    every window after the last night on record. `windows` is another folder of windows than the project's own; `pull`
-    fetches what git and DVC have first.
+    every window after the last night on record. `windows` is another folder of windows than the project's own, or a URL
+    of one; `pull` fetches what git and DVC have first.
     """
     chosen = prepare_environment()
     for name in ("tasks", "flows"):
         logging.getLogger(name).setLevel(logging.INFO)
     about = load_project(PROJECTS / f"{project}.yaml")
     watch = load_watch(about.watch)
-    root = Path(windows) if windows else about.data / PRODUCTION
     with hold(Ledger(chosen.ledger_url), f"{about.name}.nightly", chosen.state, wait=1):
         if pull:
             pull_windows(about.data)
+        root = place_of_windows(about, windows)
         registry = reach_registry(about.name, chosen)
         registry.repair_if_free()
         chosen_nights = nights_to_judge(registry, watch, root, date, until)
@@ -80,6 +81,13 @@ def nightly(
             logger.info("no window lies after the last night on record; --date judges one again")
         judged = [revalidate(registry, about, watch, window, root) for window in chosen_nights]
     return judged
+
+
+def place_of_windows(about: Project, windows: str | None) -> Path:
+    """The folder of the windows; those behind a URL are fetched first."""
+    if windows and "://" in windows:
+        return fetch_windows(windows, RUNS / about.name / "fetched")
+    return Path(windows) if windows else about.data / PRODUCTION
 
 
 def nights_to_judge(registry: Registry, watch: Watch, root: Path, date: str | None, until: str | None) -> list[Window]:
