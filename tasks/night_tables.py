@@ -89,12 +89,16 @@ def with_labels(table: pd.DataFrame, folder: Path, known_by: dt.date) -> pd.Data
     return with_late_labels(table.assign(label=labels.where(labels.notna(), table["label"])), folder, known_by)
 
 
-def window_table(images: pd.DataFrame, about: Project) -> pd.DataFrame:
-    """The table of a window, from measured images; a column of the project that the window lacks is empty."""
+def window_table(images: pd.DataFrame, about: Project, night: str) -> pd.DataFrame:
+    """The table of a window, from measured images; a column of the project that the window lacks is empty.
+
+    An image without a unit is a unit of its own, whatever an image of another night is called.
+    """
     empty = pd.Series("", index=images.index)
     table = pd.DataFrame({"image_id": images["path"], "path": images["path"], "label": images["label"]})
     table["group"] = images.get(about.group, images["path"]) if about.group else images["path"]
-    table["unit"] = images.get(about.unit, images["path"]) if about.unit else images["path"]
+    unit = images.get(about.unit, empty) if about.unit else empty
+    table["unit"] = unit.where(unit != "", f"{night}/" + images["path"])
     for column in ("sha256", "problem", *PROPERTIES):
         table[column] = images[column]
     for column in ("captured_at", "source"):

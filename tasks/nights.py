@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.intervals import wilson
 from tasks.ledger import Entry
-from tasks.night import HARM, Night
+from tasks.night import HARM, NO_DATA, WATCH, Answer, Night
 from tasks.shadow import PROMOTE, ShadowRules
 
 KIND = "night"
@@ -47,8 +47,11 @@ def last_before(entries: Iterable[Entry], night: str) -> Night | None:
 
 
 def is_late(entries: Iterable[Entry], night: str) -> bool:
-    """Whether this night or a later one is on record: its labels then count with the next night."""
-    return any(n.night >= night for n in nights_on_record(entries).values())
+    """Whether a later night is on record, or this one with labels that it counted: further ones wait for the next."""
+    return any(
+        n.night > night or (n.night == night and n.body["harm"].get("counted", 0) > 0)
+        for n in nights_on_record(entries).values()
+    )
 
 
 def due(entries: Iterable[Entry], there: Iterable[dt.date], day: dt.date | None, catch_up: int) -> list[dt.date]:
@@ -82,12 +85,12 @@ def figures(entries: Iterable[Entry], level: float) -> dict[str, dict[str, float
 
 
 def reference_nights(entries: Iterable[Entry], first: dt.date | None, count: int) -> list[str]:
-    """The first nights on record, from `first` on, whose contract held and that showed no harm: at most `count`."""
+    """The first `count` nights on record, from `first` on, with enough images, a sound contract and no harm."""
     start = first.isoformat() if first else ""
     sound = [
         n.night
         for n in nights_on_record(entries).values()
-        if n.night >= start and not n.body["broken"] and n.body["images"] and n.verdict != HARM
+        if n.night >= start and not n.body["broken"] and n.body["images"] and n.verdict not in (HARM, NO_DATA)
     ]
     return sound[:count]
 
@@ -118,6 +121,20 @@ def remembered(night: Night | None) -> dict[str, Any]:
         return {}
     kept = {key: night.body["harm"][key] for key in ("model", "read", "states") if key in night.body["harm"]}
     return kept | {"states": {}} if night.verdict == HARM else kept
+
+
+def counted_before(own: Night | None, champion: str, facts: dict[str, Any]) -> Answer:
+    """What the labels say of a night whose labels are not asked: they count once, and a night's evidence stays with it.
+
+    `own` is the night as it was judged before, if it was; `facts` what the monitors remember.
+    """
+    if own is None or own.body["model"] != champion or "harm" not in own.body["harm"]:
+        return Answer(
+            False, "", ("a night that is not after this one is on record: labels count with the next",), facts
+        )
+    found = own.body["harm"]["harm"]
+    against = HARM if own.verdict == HARM else WATCH if found["warning"] else ""
+    return Answer(True, against, (own.body["sentences"][0], "its labels were counted before"), facts | {"harm": found})
 
 
 def _with_interval(n: int, wrong: int, level: float) -> dict[str, float]:

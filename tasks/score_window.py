@@ -20,7 +20,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.contracts import CONTEXT, image_frame, image_parameters, run_contract
-from tasks.digests import canonical_json, digest_of_code, identity, sha256_bytes, sha256_file
+from tasks.digests import canonical_json, digest_of_code, identity, sha256_bytes, sha256_file, sha256_text
 from tasks.folders import read_window, refuse_measured_columns, with_measures
 from tasks.images import read_image
 from tasks.metrics import PROBABILITY
@@ -30,8 +30,9 @@ from tasks.penultimate import FeatureScorer
 from tasks.project import Project
 from tasks.rules import WINDOW as WINDOW_CONTRACT
 from tasks.scorer import WEIGHTS, to_pixels
-from tasks.windows import Window, images_digest
+from tasks.windows import Window
 
+MADE_FROM = "made_from.json"
 BATCH = 256  # images that are decoded while as many are scored
 PROGRESS_EVERY = 10_000  # images
 logger = logging.getLogger("tasks.score_window")
@@ -48,8 +49,10 @@ def score_window(
     """
     listed = read_window(window.folder)
     refuse_measured_columns(window.folder, listed)
+    contents = [sha256_file(window.folder / path) for path in listed["path"]]
+    forget_others(made_from(list(listed["path"]), contents), out)
     wanted = {identity(model): model for model in models}
-    missing = {digest: model for digest, model in wanted.items() if not is_scored(window, listed, digest, out)}
+    missing = {digest: model for digest, model in wanted.items() if not (out / SCORES / digest).is_dir()}
     if missing:
         keep_scores(window, listed, missing, out)
     measured = pd.read_parquet(out / "measured.parquet")
@@ -58,24 +61,26 @@ def score_window(
     result = run_contract(
         WINDOW_CONTRACT, image_frame(images, about.group, params), image_parameters(params, classes), contracts
     )
-    window_table(images, about).to_parquet(out / WINDOW, index=False)
+    window_table(images, about, window.name).to_parquet(out / WINDOW, index=False)
     (out / CONTRACT).write_text(json.dumps(result.record(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return ScoredWindow(window.name, out)
 
 
-def is_scored(window: Window, listed: pd.DataFrame, digest: str, out: Path) -> bool:
-    """Whether the model has answered exactly these images, with this code."""
-    try:
-        kept = json.loads((out / SCORES / digest / "made_from.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    contents = [sha256_file(window.folder / path) for path in listed["path"]]
-    return bool(kept == made_from(contents)) and (out / "measured.parquet").is_file()
+def made_from(paths: list[str], contents: list[str]) -> dict[str, str]:
+    """What the scores of a window depend on, beside the model: which image has which name, and the code."""
+    named = sorted(zip(paths, contents, strict=True))
+    return {"images": sha256_text(canonical_json(named)), "code": digest_of_code("penultimate")}
 
 
-def made_from(contents: list[str]) -> dict[str, str]:
-    """What the scores of a window depend on, beside the model."""
-    return {"images": images_digest(contents), "code": digest_of_code("penultimate")}
+def forget_others(source: dict[str, str], out: Path) -> None:
+    """Remove the scores of every model that were made from other images, or by other code."""
+    for folder in (out / SCORES).glob("*"):
+        try:
+            kept = json.loads((folder / MADE_FROM).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            kept = None
+        if kept != source:
+            shutil.rmtree(folder)
 
 
 def keep_scores(window: Window, listed: pd.DataFrame, models: dict[str, Path], out: Path) -> None:
@@ -96,7 +101,7 @@ def keep_scores(window: Window, listed: pd.DataFrame, models: dict[str, Path], o
     readable_paths = measured["path"][measured["decodable"]]
     out.mkdir(parents=True, exist_ok=True)
     measured.to_parquet(out / "measured.parquet", index=False)
-    source = made_from(list(measured["sha256"]))
+    source = made_from(list(measured["path"]), list(measured["sha256"]))
     for digest, scorer in scorers.items():
         keep(
             scorer,
@@ -129,7 +134,7 @@ def keep(
     table = pd.DataFrame({"image_id": paths.to_numpy(), "predicted": predicted, "model": weights, **columns})
     table.to_parquet(fresh / PREDICTIONS, index=False)
     np.save(fresh / EMBEDDINGS, features, allow_pickle=False)
-    (fresh / "made_from.json").write_text(canonical_json(source) + "\n", encoding="utf-8")
+    (fresh / MADE_FROM).write_text(canonical_json(source) + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     fresh.rename(out)
 

@@ -102,7 +102,11 @@ def with_late_labels(table: pd.DataFrame, folder: Path, known_by: dt.date) -> pd
 
 
 def _read_late(file: Path) -> pd.DataFrame:
-    reader = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""))
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataRejected(f"{file} is not UTF-8 (byte {error.start}); save it again as CSV UTF-8") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     if not {"file_name", "label"} <= set(reader.fieldnames or ()):
         raise DataRejected(f"{file} has the columns {reader.fieldnames}; it takes file_name, label and {LABELLED_AT}")
     rows = [
@@ -110,6 +114,9 @@ def _read_late(file: Path) -> pd.DataFrame:
         for row in reader
     ]
     late = pd.DataFrame(rows, columns=["file_name", "label", LABELLED_AT], dtype=str)
+    padded = late["file_name"][late["label"] != late["label"].str.strip()]
+    if len(padded):
+        raise DataRejected(f"{file}: the labels of {', '.join(padded[:5])} begin or end with a space; remove it")
     for at in late[LABELLED_AT]:
         try:
             dt.datetime.fromisoformat(at or "2026-01-01")
