@@ -36,10 +36,10 @@ def write_late_labels(folder: Path, images: int, at: str, wrong: bool = False) -
     (folder / "labels.csv").write_text("\n".join(["file_name,label,labelled_at", *lines]) + "\n")
 
 
-def write_watch(file: Path, reference: int = 2, **changes: object) -> None:
+def write_watch(file: Path, **changes: object) -> None:
     """governance/watch.yaml with few reference nights, few permutations and one monitor."""
     document = yaml.safe_load((HERE / "governance/watch.yaml").read_text(encoding="utf-8"))
-    document["reference"] |= {"nights": reference}
+    document["reference"] |= {"nights": 2}
     document["drift"] |= {
         **{"false_alarm_every": 20, "permutations": 199, "least_images": 4, "audit_splits": 50},
         **{"audit_permutations": 19, "audit_tries": 10, "audit_largest": 20, "neighbours": 3, "shown": 2},
