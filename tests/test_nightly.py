@@ -36,7 +36,6 @@ def released(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small checkout with one champion."""
     import os
 
-    return Path("/tmp/p/rel/checkout")  # DEV
     root = tmp_path_factory.mktemp("released") / "checkout"
     shutil.copytree(template, root)
     with working_in(root):
