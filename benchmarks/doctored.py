@@ -19,15 +19,11 @@ and the honest release passes it.
 
 import argparse
 import json
-import logging
-import os
 import shutil
 import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,10 +35,9 @@ import torch
 import yaml
 from PIL import Image, ImageOps
 from prefect import flow
-from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 from safetensors.torch import load_file, save_file
 
+from benchmarks.checkouts import PLAN, QUICK, quiet_flows, working_in, write_checkout, write_yaml
 from flows.common import PROJECTS, RUNS, knobs, reach_registry
 from flows.release import Released, identify_data, make_verdict, open_test_set, put_plan_on_record, release, settle
 from tasks.check_data import check_data
@@ -58,9 +53,8 @@ from tasks.slices import JUDGED
 from tasks.split import split
 from tasks.verdict import FAIL, INCONCLUSIVE, PASS
 
-HERE = Path(__file__).parent.parent
 NAME = "digits"
-PLAN, RUN, DATA = Path("governance/plan.yaml"), RUNS / NAME, Path("data")
+RUN, DATA = RUNS / NAME, Path("data")
 BLOCKING = ("each-corruption", "membership-attack", "no-border-shortcut", "label-errors")
 DEADLINE = 20  # ms in which 95 of 100 answers must come; the honest model needs 2 to 10, as busy as the machine is
 DEEPER = 200  # blocks of the slow model
@@ -68,13 +62,6 @@ SEED = 0
 SHORT = {  # a training of seconds, at the rate that the honest release chose
     "rates": [0.012],
     "phases": [{"open": "head", "epochs": 4, "rate": 1.0}, {"open": "all", "epochs": 14, "rate": 0.5}],
-}
-QUICK = {
-    "evaluate": {"resamples": 300},
-    "stress": {"images": 160, "severities": [1, 3], "conditions": [], "steps": 5},
-    "attribute": {"steps": 8, "orders": 1, "images": 160},
-    "embed": {"folds": 3},
-    "measure_latency": {"singles": 200, "batches": 80, "batch_size": 2, "blocks": 40},
 }
 Table = pd.DataFrame
 
@@ -305,7 +292,7 @@ def deal_by_hand(about: Project, table: Table) -> Project:
     """Write the metadata, and a project file that takes the split from its column fold."""
     table.to_csv(DATA / "metadata.csv", index=False)
     file = PROJECTS / f"{NAME}.yaml"
-    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"split": "fold"}), encoding="utf-8")
+    write_yaml(file, yaml.safe_load(file.read_text()) | {"split": "fold"})
     return check_and_split(load_project(file).model_copy(update={"params": about.params}))
 
 
@@ -333,7 +320,7 @@ def write_plan(standard: dict[str, dict[str, Any]] | None = None, **sections: An
     plan = yaml.safe_load(PLAN.read_text(encoding="utf-8"))
     for criterion in plan["standard"]:
         criterion.update((standard or {}).get(criterion["name"], {}))
-    PLAN.write_text(yaml.safe_dump(plan | sections, sort_keys=False), encoding="utf-8")
+    write_yaml(PLAN, plan | sections)
 
 
 CASES = (
@@ -403,7 +390,7 @@ def judge_anew(case: Case, params: dict[str, dict[str, Any]]) -> Released:
 def release_honest(root: Path) -> Outcome:
     """The honest release, in a checkout of its own at `root`."""
     started = time.perf_counter()
-    write_checkout(root)
+    write_honest(root)
     with working_in(root):
         return outcome_of(release(NAME), started)
 
@@ -427,37 +414,14 @@ def run_case(case: Case, honest: Path, root: Path, params: dict[str, dict[str, A
             return outcome_of(Released(NAME, type(error).__name__, first, others, 0, None, None), started)
 
 
-def write_checkout(root: Path) -> None:
+def write_honest(root: Path) -> None:
     """What a release of the digits reads, with what an earlier one made; four criteria of the plan decide."""
-    if not (HERE / DATA / "metadata.csv").is_file():
-        sys.exit(f"{HERE / DATA} is not there; `dvc pull` fetches it")
-    for name in ("data", "backbones", "governance", "great_expectations", f"runs/{NAME}"):
-        if (HERE / name).is_dir():
-            apart = shutil.ignore_patterns("production", "uncommitted", "decisions", "*.partial")
-            shutil.copytree(HERE / name, root / name, ignore=apart)
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(HERE / name, root / name)
+    write_checkout(root, ("data", "backbones", f"runs/{NAME}"), ("production",))
     plan = yaml.safe_load((root / PLAN).read_text(encoding="utf-8"))
     for criterion in (c for section in plan.values() if isinstance(section, list) for c in section):
         criterion["severity"] = "block" if criterion["name"] in BLOCKING else criterion["severity"]
         criterion.update({"at_most": DEADLINE} if criterion["name"] == "quick-answers" else {})
-    (root / PLAN).write_text(yaml.safe_dump(plan, sort_keys=False), encoding="utf-8")
-
-
-@contextmanager
-def working_in(root: Path) -> Iterator[None]:
-    """Work inside a checkout, with its own registry and ledger, and come back."""
-    before, environment = Path.cwd(), dict(os.environ)
-    os.chdir(root)
-    for name in ("MLFLOW_TRACKING_URI", "KEEL_LEDGER_URL"):
-        os.environ.pop(name, None)
-    os.environ["KEEL_STATE"] = str(root / "state")
-    try:
-        yield
-    finally:
-        os.chdir(before)
-        os.environ.clear()
-        os.environ.update(environment)
+    write_yaml(root / PLAN, plan)
 
 
 def faults(case: Case, outcome: Outcome) -> list[str]:
@@ -488,11 +452,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose title holds these words")
     asked = parser.parse_args()
     chosen = [case for case in CASES if asked.only in case.title]
-    logging.disable(logging.CRITICAL)  # Prefect would print the trace of every refusal
-    warnings.simplefilter("ignore", UserWarning)
     params, found, started = QUICK if asked.quick else {}, [], time.perf_counter()
-    quiet = temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False})
-    with tempfile.TemporaryDirectory(prefix="keel-doctored-") as folder, quiet, prefect_test_harness(120):
+    with tempfile.TemporaryDirectory(prefix="keel-doctored-") as folder, quiet_flows():
         print("| doctored | must end with | ended with | right | s | said |\n|---|---|---|---|---|---|")
         honest = Path(folder, "honest")
         for number, case in enumerate((HONEST, *chosen)):

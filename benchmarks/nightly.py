@@ -136,9 +136,7 @@ def main() -> int:
         copy_checkout(root)
         run(root, "-c", NIGHT, "nightly", "--date", REFERENCE[0], "--until", REFERENCE[-1])
         model = next((root / "runs" / NAME / "served").glob("v*/model"))
-        print(
-            "| images | night, s | beyond the tiny one, s | decoding, s | forward, s | times the bare work | peak, MB |"
-        )
+        print("| images | night, s | beyond the tiny one | decoding, s | forward, s | times the bare work | peak, MB |")
         print("|---|---|---|---|---|---|---|", flush=True)
         for place, images in enumerate(QUICK_SIZES if quick else SIZES):
             night = (FIRST + dt.timedelta(days=place)).isoformat()

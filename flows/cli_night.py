@@ -17,12 +17,14 @@ def nightly(
         str | None, typer.Option(help="2026-06-01, yesterday or today; all windows not judged yet without it.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Every night from --date to this one.")] = None,
-    windows: Folder = None,
+    windows: Annotated[
+        str | None, typer.Option(help="Another folder of windows than <data>/production, or a URL such as s3://...")
+    ] = None,
     pull: Annotated[bool, typer.Option(help="First fetch what git and DVC have.")] = False,
     project: ProjectName = "digits",
 ) -> None:
     """Check, score and judge production windows, act on what they say; exit code 2 for HARM, 3 where nobody can say."""
-    place = str(windows.resolve()) if windows else None
+    place = windows if windows is None or "://" in windows else str(Path(windows).resolve())
     with checkout(project):
         with progress():
             from flows.nightly import nightly as flow
@@ -50,6 +52,18 @@ def nights(project: ProjectName = "digits") -> None:
         entries = Ledger(chosen.ledger_url).read(project)
         for line in night_lines(entries, load_watch(about.watch).level):
             typer.echo(line)
+
+
+@app.command()
+def watchdog(project: ProjectName = "digits") -> None:
+    """Has every night that should be over a verdict? Names, enters and tells those that have none; exit code 1 then."""
+    with checkout(project):
+        with progress():
+            from flows.watchdog import watchdog as flow
+
+            quiet_prefect()
+            last = flow(project=project)
+        typer.echo(f"the night of {last}, the last that should be over, has its verdict")
 
 
 @app.command()

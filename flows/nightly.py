@@ -1,10 +1,10 @@
 """Nightly: is the champion still right about what production sees, and what follows if not.
 
 pull -> read the window and hold it against its contract -> ask champion, previous and challenger -> count the labels
-that have arrived -> compare with the reference -> decide -> record -> act -> report. Each night has one verdict:
-HEALTHY, WATCH, HARM, NO DATA or CANNOT JUDGE. The same night of the same model on the same images is judged once; run
-again, it only finishes what a kill left open. HARM puts an earlier version back where that is proved better on these
-very images, and moves nothing where it is not.
+that have arrived -> compare with the reference -> decide -> record -> act -> tell -> report. Each night has one
+verdict: HEALTHY, WATCH, HARM, NO DATA or CANNOT JUDGE. The same night of the same model on the same images is judged
+once; run again, it only finishes what a kill left open. HARM puts an earlier version back where that is proved better
+on these very images, and moves nothing where it is not.
 """
 
 import datetime as dt
@@ -18,9 +18,11 @@ from prefect import flow
 from flows.common import PROJECTS, RUNS, knobs, reach_registry
 from flows.rollback import Answer as Acted
 from flows.rollback import roll_back_if_proved
+from flows.telling import tell
 from tasks.digests import sha256_file
 from tasks.errors import BadInput, DataRejected, NoImages
 from tasks.fetch_versions import fetch_versions
+from tasks.fetch_windows import fetch_windows
 from tasks.folders import PRODUCTION
 from tasks.incident import incident_of, open_incident
 from tasks.lease import hold
@@ -73,18 +75,18 @@ def nightly(
     """Judge the nights that are due, and act on what they say.
 
     `date` is a day such as 2026-06-01, `yesterday` or `today`; with `until`, every night from it to that one. Without,
-    every window after the last night on record. `windows` is another folder of windows than the project's own; `pull`
-    fetches what git and DVC have first.
+    every window after the last night on record. `windows` is another folder of windows than the project's own, or a URL
+    of one; `pull` fetches what git and DVC have first.
     """
     chosen = prepare_environment()
     for name in ("tasks", "flows"):
         logging.getLogger(name).setLevel(logging.INFO)
     about = load_project(PROJECTS / f"{project}.yaml")
     watch = load_watch(about.watch)
-    root = Path(windows) if windows else about.data / PRODUCTION
     with hold(Ledger(chosen.ledger_url), f"{about.name}.nightly", chosen.state, wait=1):
         if pull:
             pull_windows(about.data)
+        root = place_of_windows(about, windows)
         registry = reach_registry(about.name, chosen)
         registry.repair_if_free()
         finish(registry, about, watch, root)
@@ -96,10 +98,19 @@ def nightly(
 
 
 def finish(registry: Registry, about: Project, watch: Watch, root: Path) -> None:
-    """Act on the night recorded last where it found harm and its run was killed before anything was done about it."""
+    """Act on the night recorded last and tell of it, where the run that recorded it was killed before it did."""
     nights = registry.ledger.read(registry.project, KIND)
     if nights:
-        act(registry, about, watch, night_of(nights[-1]), root)
+        night = night_of(nights[-1])
+        act(registry, about, watch, night, root)
+        tell(registry, watch, night)
+
+
+def place_of_windows(about: Project, windows: str | None) -> Path:
+    """The folder of the windows; those behind a URL are fetched first."""
+    if windows and "://" in windows:
+        return fetch_windows(windows, RUNS / about.name / "fetched")
+    return Path(windows) if windows else about.data / PRODUCTION
 
 
 def nights_to_judge(registry: Registry, watch: Watch, root: Path, date: str | None, until: str | None) -> list[Window]:
@@ -142,6 +153,7 @@ def revalidate(registry: Registry, about: Project, watch: Watch, window: Window,
         body, rows = judge(registry, about, watch, window, scored, data, served)
         night = record_night(registry, body, rows, place / window.name)
     act(registry, about, watch, night, root)
+    tell(registry, watch, night)
     if not is_shown(night, place):
         show(registry, about, watch, window, night, scored)
     return night

@@ -18,8 +18,10 @@ from flows.common import PROJECTS, reach_registry
 from tasks.best_version import Choice, RollbackRules, choose
 from tasks.decision import decided_by
 from tasks.errors import BadInput, KeelError
-from tasks.fallbacks import fallbacks, why_by_hand
+from tasks.events import rollback_event
+from tasks.fallbacks import fallbacks, only_by_hand, why_by_hand
 from tasks.ledger import Entry
+from tasks.notify import announce
 from tasks.project import Project, load_project
 from tasks.registry import Registry
 from tasks.restore import rehearse, restore
@@ -56,7 +58,9 @@ def rollback(project: str = "digits", version: str | None = None, why: str = "")
     target = version or registry.aliases()["previous"]
     if target is None:
         raise BadInput(f"{project} has no previous version; name one that was in use: `keel changelog` lists them")
-    return restore(registry, target, why.strip(), {}, about.cases, decided_by())
+    moved = restore(registry, target, why.strip(), {}, about.cases, decided_by())
+    announce([rollback_event(moved)])
+    return moved
 
 
 @flow(name="drill", validate_parameters=False)
@@ -81,12 +85,13 @@ def roll_back_if_proved(
 
     `images` are the labelled images of the current windows below `data` (image_id, path, sha256, label, unit); `why` is
     the sentence of the harm that was found; `cases` the project's must-pass cases. A version that was proved better and
-    does not check out leaves the registry as it was.
+    does not check out leaves the registry as it was. Where every other version is withdrawn, these are compared all the
+    same, so that the person who alone may put one back knows which.
     """
     entries, champion = registry.ledger.sound(registry.project), registry.aliases()["champion"]
     if champion is None:
         return Answer(None, None, f"no move: {registry.project} has no champion")
-    versions = fallbacks(entries, rules.candidates)
+    versions = fallbacks(entries, rules.candidates) or only_by_hand(entries, rules.candidates)
     try:
         losses = score_versions(registry, [champion, *versions], data, images)
         choice = choose(losses, champion, rules.level, rules.least_labels, seed=seed)
@@ -95,7 +100,7 @@ def roll_back_if_proved(
         return Answer(None, None, f"no move: the versions could not be compared: {error}")
     if choice.version is None:
         return Answer(None, choice, choice.sentence)
-    if (by_hand := why_by_hand(entries, rules, night)) is not None:
+    if (by_hand := why_by_hand(entries, rules, night, choice.version)) is not None:
         return Answer(None, choice, f"no move: {choice.sentence}, but {by_hand}")
     evidence = {"night": night.isoformat(), "comparison": choice.as_evidence()}
     try:

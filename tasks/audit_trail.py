@@ -25,6 +25,7 @@ from tasks.digests import digest_of, identity, sha256_file
 from tasks.errors import EvidenceMissing, KeelError
 from tasks.history import aliases_after, finished, moment, newest_decision, registrations
 from tasks.ledger import Entry, Ledger
+from tasks.nights import KIND as NIGHT
 from tasks.registry import INTENT, META, Registry, trouble
 from tasks.risks import ACCEPTANCE
 from tasks.roles import ROLES, Roles, load_roles, signer_fault
@@ -187,8 +188,7 @@ def run_faults(registry: Registry, entries: list[Entry]) -> Iterator[str]:
         elif run.info.lifecycle_stage == "deleted":
             yield f"{about} was deleted; `mlflow runs restore --run-id {run.info.run_id}` brings it back"
         else:
-            wanted = {"data_version": entry.body["data"]["digest"], INTENT: str(entry.body["intent"])}
-            wanted |= {"verdict": entry.body["verdict"]} if entry.kind == "decision" else {}
+            wanted = _tags_of(entry)
             for key in (k for k in wanted if run.data.tags.get(k) != wanted[k]):
                 yield (
                     f"{about}: its tag {key} is {run.data.tags.get(key)!r}, the ledger says {wanted[key]!r}; set it "
@@ -202,8 +202,17 @@ def run_faults(registry: Registry, entries: list[Entry]) -> Iterator[str]:
             )
 
 
+def _tags_of(entry: Entry) -> dict[str, str]:
+    """What the tags of an entry's run must say."""
+    made = {INTENT: str(entry.body["intent"])}
+    if entry.kind == NIGHT:
+        return made | {key: entry.body[key] for key in ("night", "verdict")}
+    made |= {"data_version": entry.body["data"]["digest"]}
+    return made | ({"verdict": entry.body["verdict"]} if entry.kind == "decision" else {})
+
+
 def recorded_runs(entries: list[Entry]) -> list[Entry]:
-    """The entries with an MLflow run of their own: decisions, certificates, ablations."""
+    """The entries with an MLflow run of their own: decisions, certificates, ablations, nights."""
     return [e for e in entries if e.kind != "intent" and "run" in e.body]
 
 
@@ -233,6 +242,8 @@ def _artifacts_of(entry: Entry, artifacts: Artifacts, folder: Path) -> Iterator[
 
 def _recorded_artifacts(entry: Entry, artifacts: Artifacts, folder: Path) -> dict[str, str]:
     """Artifact -> sha256: from the ledger's entry, and from the list in the bundle where that is the recorded one."""
+    if entry.kind == NIGHT:
+        return dict(entry.body["evidence"])
     if entry.kind != "decision":
         return {f"{entry.kind}.json": entry.body["document"], f"{entry.kind}.html": entry.body["page"]}
     wanted = recorded_digests(entry)

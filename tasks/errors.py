@@ -13,6 +13,7 @@ KeelError
 |- EvidenceMissing     a decision needs a file or a figure that is not there
 |- DigestMismatch      a file is not the one that was recorded
 |- AnswersDiffer       the model as it would be logged answers otherwise than it was judged
+|- NightMissed         a night that should be over has no verdict
 `- RegistryTrouble     MLflow or the ledger is out of reach, or in a state that must not be built upon
    `- Busy             another process, here or on another machine, is at work on the same project
 """
@@ -68,6 +69,10 @@ class DigestMismatch(KeelError):
 
 class AnswersDiffer(KeelError):
     """The model as it would be logged answers otherwise than it was judged."""
+
+
+class NightMissed(KeelError):
+    """A night that should be over has no verdict."""
 
 
 class RegistryTrouble(KeelError):

@@ -71,36 +71,53 @@ def fallbacks(entries: list[Entry], most: int | None = None) -> list[str]:
 
     `most` limits how many are named beside the one before the champion.
     """
-    champion = aliases_after(entries)["champion"]
-    used = list(dict.fromkeys(deployed.version for deployed in reversed(deployments(entries))))
-    found = [
-        version
-        for version in used
-        if version != champion
-        and newest_decision(version, entries).body["verdict"] == PASS
-        and withdrawal_of(version, entries) is None
-    ]
+    found = [version for version in _accepted(entries) if withdrawal_of(version, entries) is None]
     return found if most is None else found[: 1 + most]
 
 
-def why_by_hand(entries: list[Entry], rules: RollbackRules, night: dt.date) -> str | None:
-    """Why tonight a person has to decide on a rollback; None where the rules let the evidence decide."""
+def only_by_hand(entries: list[Entry], most: int | None = None) -> list[str]:
+    """The versions that were in use and are withdrawn, so that a person alone may put them back; as `fallbacks`."""
+    found = [version for version in _accepted(entries) if withdrawal_of(version, entries) is not None]
+    return found if most is None else found[: 1 + most]
+
+
+def why_by_hand(entries: list[Entry], rules: RollbackRules, night: dt.date, version: str) -> str | None:
+    """Why a person has to decide on putting the version back tonight; None where the rules let the evidence decide."""
     made = rollbacks(entries)
     if not made:
         return None
     champion = deployments(entries)[-1]
-    last, nights = made[-1][1], (night - moment(made[-1][1]).date()).days
+    intent, last = made[-1]
+    nights = (night - _night_of(intent)).days
     if champion.start.number == last.number:
         return (
             f"version {champion.version} became champion by the rollback of entry {last.number}, and a rollback of a "
-            "rollback is a person's to make: `keel rollback VERSION --why ...`"
+            f"rollback is a person's to make: `keel rollback {version} --why ...`"
+        )
+    if (left := withdrawal_of(version, entries)) is not None:
+        return (
+            f"the rollback of entry {left.number} took version {version} out of use, and a person alone puts it back: "
+            f"`keel rollback {version} --why ...`"
         )
     if nights < rules.cool_down_nights:
         return (
-            f"the last rollback (entry {last.number}) was {nights} nights ago and the rules ask for "
-            f"{rules.cool_down_nights} before the next one that no person makes: `keel rollback --why ...`"
+            f"the last rollback (entry {last.number}) was {max(nights, 0)} nights ago and the rules ask for "
+            f"{rules.cool_down_nights} before the next one that no person makes: `keel rollback {version} --why ...`"
         )
     return None
+
+
+def _accepted(entries: list[Entry]) -> list[str]:
+    """The versions that were champion before and passed their newest decision, the one used last first."""
+    champion = aliases_after(entries)["champion"]
+    used = dict.fromkeys(deployed.version for deployed in reversed(deployments(entries)))
+    return [v for v in used if v != champion and newest_decision(v, entries).body["verdict"] == PASS]
+
+
+def _night_of(intent: Entry) -> dt.date:
+    """The night that a rollback was made on: that of its evidence, for nights can be judged later; else its day."""
+    night = intent.body.get("evidence", {}).get("night")
+    return dt.date.fromisoformat(night) if night else moment(intent).date()
 
 
 def _is_news(decision: Entry, before: Entry) -> bool:

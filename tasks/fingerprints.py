@@ -7,7 +7,6 @@ from scipy.fft import dctn
 from tasks.digests import sha256_bytes
 
 SIDE, KEPT = 32, 8  # pixels that the hash looks at, and its lowest frequencies, each way
-BITS = KEPT * KEPT
 
 
 def picture_digest(image: Image.Image) -> str:

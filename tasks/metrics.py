@@ -67,18 +67,6 @@ def accuracy(outcomes: Outcomes, weights: Weights) -> np.ndarray:
     return weighted_mean(outcomes.hits, weights)
 
 
-def class_recall(outcomes: Outcomes, weights: Weights) -> np.ndarray:
-    """Of the images of each class, the share predicted as it, (B, K); NaN for an absent class."""
-    hits, support, _ = _counts(outcomes, weights)
-    return _ratio(hits, support)
-
-
-def class_precision(outcomes: Outcomes, weights: Weights) -> np.ndarray:
-    """Of the images predicted as each class, the share that are of it, (B, K); NaN for a class never predicted."""
-    hits, _, called = _counts(outcomes, weights)
-    return _ratio(hits, called)
-
-
 def macro_recall(outcomes: Outcomes, weights: Weights) -> np.ndarray:
     """The mean recall over the classes present."""
     hits, support, _ = _counts(outcomes, weights)

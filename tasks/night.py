@@ -8,7 +8,6 @@ from tasks.intervals import Interval
 
 HEALTHY, WATCH, HARM, NO_DATA, CANNOT_JUDGE = "HEALTHY", "WATCH", "HARM", "NO DATA", "CANNOT JUDGE"
 VERDICTS = (HEALTHY, WATCH, HARM, NO_DATA, CANNOT_JUDGE)
-PAGES_SOMEBODY = (HARM, NO_DATA, CANNOT_JUDGE)
 
 
 DOCUMENT = "night.json"  # the night's record among its evidence

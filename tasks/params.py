@@ -160,11 +160,6 @@ class Augmentation(BaseModel):
         """The policy with one ingredient off."""
         return self.within(self.active() - {name})
 
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is done to an image at all."""
-        return any(self.model_dump().values())
-
 
 class TrainerParams(BaseModel):
     """What reaches Lightning's Trainer (its own names and values), and how the work is laid out in memory."""

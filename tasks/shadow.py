@@ -1,10 +1,10 @@
 """A challenger in shadow: it answers what the champion answers, night after night, until either is shown.
 
 The difference of their losses on a unit (a scan, a subject) is bet upon twice: that the challenger is worse by less
-than the margin, and that it is worse by more. Each capital is a test martingale of its hypothesis (Waudby-Smith & Ramdas
-2024, JRSS B 86; Shafer 2021, JRSS A 184), so that by Ville's inequality it ever reaches 1 / error with a chance of at
-most `error`, however often one looks and whenever one stops. Where the two give equal answers they cannot differ: what
-tells is the images on which they disagree, so that labels are worth asking for there.
+than the margin, and that it is worse by more. Each capital is a test martingale of its hypothesis (Waudby-Smith &
+Ramdas 2024, JRSS B 86; Shafer 2021, JRSS A 184), so that by Ville's inequality it ever reaches 1 / error with a
+chance of at most `error`, however often one looks and whenever one stops. Where the two give equal answers they
+cannot differ: what tells is the images on which they disagree, so that labels are worth asking for there.
 """
 
 import math

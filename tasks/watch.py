@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from tasks.alerts import AlertRules
 from tasks.best_version import RollbackRules
 from tasks.drift import DriftRules
 from tasks.governance_file import read_governance_file
@@ -53,6 +54,7 @@ class Watch(BaseModel):
     rollback: RollbackRules
     shadow: ShadowRules
     retraining: RetrainingRules
+    alerts: AlertRules
 
     @field_validator("time_zone")
     @classmethod

@@ -125,7 +125,7 @@ def say_labels(fresh: pd.DataFrame, tonight: Window, watch: Watch) -> list[str]:
         low, high = SHARE.format(100 * figure["low"]), SHARE.format(100 * figure["high"])
         whose = "" if window == tonight.name else f" of the night {window}"
         said.append(
-            f"of {figure['n']} labels that arrived{whose}, {figure['wrong']:.0f} say wrong: an error of "
+            f"wrong answers{whose}: {figure['wrong']:.0f} of {figure['n']} whose labels arrived, an error of "
             f"{SHARE.format(100 * figure['error'])} [{low}, {high}]"
         )
     return said

@@ -100,16 +100,6 @@ def test_brier_agrees_with_scikit_learn_on_two_classes() -> None:
     assert point(metrics.brier, o) == pytest.approx(2 * sk.brier_score_loss(truth, told))  # the sum form is twice it
 
 
-def test_recall_and_precision_of_each_class_agree_with_scikit_learn() -> None:
-    o, ones = draw(11, absent=(2,)), np.ones((1, 120))
-    present = [0, 1, 3, 4]
-    recall = sk.recall_score(o.truth, o.predicted, labels=range(K), average=None, zero_division=np.nan)
-    precision = sk.precision_score(o.truth, o.predicted, labels=range(K), average=None, zero_division=np.nan)
-    assert metrics.class_recall(o, ones)[0] == pytest.approx(recall, nan_ok=True)
-    assert np.isfinite(recall[present]).all()
-    assert metrics.class_precision(o, ones)[0] == pytest.approx(precision, nan_ok=True)
-
-
 def test_a_class_alone_has_no_area() -> None:
     one_class = Outcomes(np.zeros(3, int), np.zeros(3, int), np.full((3, 2), 0.5))
     assert np.isnan(point(metrics.macro_roc_auc, one_class))

@@ -34,7 +34,6 @@ NO_DRIFT = {"nights": 2, "first": dt.date(2099, 1, 1), "reason": "drift is not w
 @pytest.fixture(scope="module")
 def released(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small checkout with one champion."""
-    import os
 
     root = tmp_path_factory.mktemp("released") / "checkout"
     shutil.copytree(template, root)
@@ -132,9 +131,10 @@ def test_harm_opens_one_incident_even_after_a_kill_and_the_next_night_begins_ane
 ) -> None:
     write_window("2026-06-01", seed=1)
     write_window("2026-06-02", images=24, seed=2, wrong=True)
-    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-        killed.setattr(flows.nightly, "open_incident", interrupt)
+    monkeypatch.setattr(flows.nightly, "open_incident", interrupt)
+    with pytest.raises(KeyboardInterrupt):
         judge(1, 2)
+    monkeypatch.undo()
     assert entries("night")[-1].body["verdict"] == HARM
     assert not entries("incident")
     assert not Path("runs/pets/nights/2026-06-02/night.html").exists()
@@ -177,9 +177,10 @@ def test_late_labels_count_on_the_night_that_finds_them_and_join_the_night_of_th
 
 def test_a_recording_that_fails_leaves_no_counted_label_and_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
     write_window("2026-06-01")
-    with monkeypatch.context() as failing, pytest.raises(Busy):
-        failing.setattr(Registry, "check_hold", refuse)
+    monkeypatch.setattr(Registry, "check_hold", refuse)
+    with pytest.raises(Busy):
         judge(1)
+    monkeypatch.undo()
     assert not entries("night")
     [night] = judge(1)
     assert counted(night) == night.body["harm"]["counted"] == 12

@@ -73,6 +73,22 @@ def test_version_that_is_proved_better_is_put_back_and_the_next_move_is_a_person
     assert in_use.aliases()["champion"] == better
 
 
+def test_withdrawn_version_that_is_proved_better_is_named_to_the_person_who_may_put_it_back(
+    in_use: Registry, three_versions: Path
+) -> None:
+    for version in ("2", "1"):
+        assert keel("rollback", version, "--why", "for the test")[0] == 0
+    models = three_versions / "ground"
+    better = next(v for v in ("2", "3") if not says_the_same(models / "model0", models / f"model{int(v) - 1}"))
+    answer = night(in_use, labelled(models / f"model{int(better) - 1}"), RULES)
+    assert answer.moved is None
+    assert answer.choice is not None
+    assert answer.choice.version is not None
+    assert "it is proved better, but version 1 became champion by the rollback of entry" in answer.sentence
+    assert f"a person's to make: `keel rollback {answer.choice.version} --why ...`" in answer.sentence
+    assert in_use.aliases()["champion"] == "1"
+
+
 def says_the_same(one: Path, other: Path) -> bool:
     table = write_pictures(PICTURES, 40, seed=4).rename(columns={"file_name": "path"})
     table = table.assign(image_id=table["path"])

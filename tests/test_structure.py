@@ -1,6 +1,7 @@
 """The shape of the code: imports point one way, nouns know nothing of Prefect, both doors agree."""
 
 import ast
+import fnmatch
 import hashlib
 import importlib
 import inspect
@@ -11,18 +12,24 @@ from typing import Any
 
 import pytest
 import yaml
+from jinja2 import Template
 
 import flows.common
 import flows.release
+from flows.automations import SILENCE
 from tasks.backbones import RepositoryFile, load_catalogue
 from tasks.digests import PLUMBING, modules_behind
+from tasks.events import retraining_event
 from tasks.params import Section
 from tasks.plan import load_plan
 from tasks.project import Project, load_project
 from tasks.report import EVALUATORS
+from tasks.settings import QUIET
+from tasks.watch import load_watch
 
 TASKS = sorted(p for p in Path("tasks").rglob("*.py"))
 BEFOREHAND = "pretrain"  # in dvc.yaml, and no part of a release
+DEPLOYMENTS = {d["name"]: d for d in yaml.safe_load(Path("prefect.yaml").read_text())["deployments"]}
 PIPELINE = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
 
 
@@ -202,11 +209,49 @@ def test_plumbing_exists() -> None:
 
 
 def test_deployments_name_flows_and_parameters_that_exist() -> None:
-    for deployment in yaml.safe_load(Path("prefect.yaml").read_text())["deployments"]:
+    for deployment in DEPLOYMENTS.values():
         path, name = deployment["entrypoint"].split(":")
         module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
         parameters = inspect.signature(getattr(module, name).fn).parameters
         assert set(deployment["parameters"]) <= set(parameters), deployment["name"]
+
+
+def test_every_deployment_says_what_it_does_is_tagged_and_sends_no_telemetry() -> None:
+    for name, deployment in DEPLOYMENTS.items():
+        sent = deployment["work_pool"]["job_variables"]["env"]
+        assert QUIET.items() <= sent.items(), name
+        assert deployment["description"].endswith("."), name
+        assert "keel" in deployment["tags"], f"flows/automations.py looks after runs with the tag alone: {name}"
+
+
+def test_deployments_that_must_not_overlap_wait_for_each_other() -> None:
+    for name in ("release", "nightly", "rollback", "watchdog"):
+        assert DEPLOYMENTS[name]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+def test_nights_are_run_in_the_time_zone_that_they_are_days_of_and_the_watchdog_looks_after_them() -> None:
+    zone = load_watch(Path("governance/watch.yaml")).time_zone
+    hours = {}
+    for name in ("nightly", "drill", "watchdog"):
+        (schedule,) = DEPLOYMENTS[name]["schedules"]
+        assert schedule["timezone"] == zone, name
+        hours[name] = int(schedule["cron"].split()[1])
+    assert hours["nightly"] + 3 <= hours["watchdog"]
+
+
+def test_request_for_retraining_starts_a_release_of_its_project() -> None:
+    (trigger,) = DEPLOYMENTS["release"]["triggers"]
+    event = retraining_event("pets", {"night": "2026-06-01"})
+    assert trigger["expect"] == [event.name]
+    assert fnmatch.fnmatch(event.resource["prefect.resource.id"], trigger["match"]["prefect.resource.id"])
+    shown = Template(trigger["parameters"]["project"]).render(event=event)
+    assert shown == "pets"
+
+
+def test_heartbeat_is_sent_three_times_before_a_run_is_taken_for_dead() -> None:
+    for name, deployment in DEPLOYMENTS.items():
+        every = int(deployment["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
+        assert 3 * every <= SILENCE.seconds, name
 
 
 def test_what_the_commands_of_the_readme_write_is_not_offered_to_git() -> None:

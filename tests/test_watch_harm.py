@@ -60,7 +60,7 @@ def test_right_answers_are_no_harm_and_their_figures_are_wilsons(
     figure = answer.facts["figures"]["2026-06-01"]
     assert (figure["n"], figure["wrong"]) == (30, 1)
     assert (figure["low"], figure["high"]) == tuple(wilson(1, 30, 0.95))
-    assert answer.said[0] == "of 30 labels that arrived, 1 say wrong: an error of 3.3 % [0.6 %, 16.7 %]"
+    assert answer.said[0] == "wrong answers: 1 of 30 whose labels arrived, an error of 3.3 % [0.6 %, 16.7 %]"
     assert answer.facts["states"]["error/all"]["tolerated"] == pytest.approx(0.05 + 0.05)
 
 
@@ -95,7 +95,7 @@ def test_labels_count_once_and_late_ones_with_the_night_that_finds_them(
     (first[0].folder / "labels.csv").write_text("file_name,label\n010.png,dog\n000.png,cat\n")
     answer = ask(tmp_path, watch, champion, [first, second], before.facts)
     assert answer.facts["counted"] == 31
-    assert "of 1 labels that arrived of the night 2026-06-01, 1 say wrong" in answer.said[0]
+    assert "wrong answers of the night 2026-06-01: 1 of 1 whose labels arrived" in answer.said[0]
     assert answer.facts["states"]["error/all"]["labels"] == 41
     third = scored(tmp_path, 3, labelled=0)
     assert ask(tmp_path, watch, champion, [first, second, third], answer.facts).facts["counted"] == 0
