@@ -18,7 +18,7 @@ a worker, deploys prefect.yaml and puts the automations up, and tries, on simula
 
 Prints a table and exits 0 only when all hold; all that the processes print is in the log that it names. With --postgres
 Prefect keeps its records in a PostgreSQL of its own, made with `initdb`; where that is not installed, it says so and
-ends. About a quarter of an hour on two busy cores, a third of it spent on waiting for silence and for full minutes.
+ends. About a quarter of an hour on two busy cores.
 """
 
 import argparse
