@@ -4,7 +4,6 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
-from tasks.incident import incident_of
 from tasks.intervals import wilson
 from tasks.ledger import Entry
 from tasks.night import HARM, NO_DATA, WATCH, Answer, Night
@@ -55,13 +54,6 @@ def is_late(entries: Iterable[Entry], night: str) -> bool:
     )
 
 
-def unfinished(entries: Iterable[Entry]) -> Night | None:
-    """The night recorded last, where it found harm and nothing was done about it yet: its run was killed."""
-    held = list(entries)
-    last = next((night_of(e) for e in reversed(held) if e.kind == KIND), None)
-    return last if last and last.verdict == HARM and incident_of(held, last.night) is None else None
-
-
 def due(entries: Iterable[Entry], there: Iterable[dt.date], day: dt.date | None, catch_up: int) -> list[dt.date]:
     """The nights to judge, oldest first.
 
@@ -95,7 +87,7 @@ def figures(entries: Iterable[Entry], level: float) -> dict[str, dict[str, float
 
 
 def reference_nights(entries: Iterable[Entry], first: dt.date | None, count: int) -> list[str]:
-    """The first `count` nights, from `first` on, that had enough images, kept their contract and showed no harm."""
+    """The first `count` nights on record, from `first` on, with enough images, a sound contract and no harm."""
     start = first.isoformat() if first else ""
     sound = [
         n.night
@@ -133,18 +125,18 @@ def remembered(night: Night | None) -> dict[str, Any]:
     return kept | {"states": {}} if night.verdict == HARM else kept
 
 
-def counted_before(night: Night | None, champion: str) -> Answer:
-    """What the labels said of a night that is judged again, once they are counted: they are not asked twice.
+def counted_before(own: Night | None, champion: str, facts: dict[str, Any]) -> Answer:
+    """What the labels say of a night whose labels are not asked: they count once, and a night's evidence stays with it.
 
-    `night` is the one on record that the answer comes from: the same night, or the latest before it.
+    `own` is the night as it was judged before, if it was; `facts` what the monitors remember.
     """
-    told = "its labels count with the next night: they were counted up to this one or a later one before"
-    if night is None or night.body["model"] != champion or "harm" not in night.body["harm"]:
-        return Answer(False, "", (told,), remembered(night))
-    facts = remembered(night) | {"harm": night.body["harm"]["harm"]}
-    if night.verdict == HARM:
-        return Answer(True, HARM, tuple(night.body["sentences"]), facts)
-    return Answer(True, WATCH if facts["harm"]["warning"] else "", (told,), facts)
+    if own is None or own.body["model"] != champion or "harm" not in own.body["harm"]:
+        return Answer(
+            False, "", ("a night that is not after this one is on record: labels count with the next",), facts
+        )
+    found = own.body["harm"]["harm"]
+    against = HARM if own.verdict == HARM else WATCH if found["warning"] else ""
+    return Answer(True, against, (own.body["sentences"][0], "its labels were counted before"), facts | {"harm": found})
 
 
 def _with_interval(n: int, wrong: int, level: float) -> dict[str, float]:

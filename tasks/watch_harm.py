@@ -14,10 +14,11 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.counted import arrived, counted_images, rows_to_count
 from tasks.e_detector import MonitorState
+from tasks.errors import DataRejected
 from tasks.harm import Harm, accepted_risks, advance_all, judge_harm, unwatched
 from tasks.intervals import wilson
 from tasks.ledger import Ledger
-from tasks.night import HARM, WATCH, Answer
+from tasks.night import CANNOT_JUDGE, HARM, WATCH, Answer
 from tasks.night_tables import ScoredWindow, with_labels
 from tasks.versions import Served
 from tasks.watch import Watch
@@ -42,7 +43,25 @@ def watch_harm(
 
     `scored` are the windows that the champion has answered, tonight's last; `before` is the `harm` of the last night on
     record, or nothing; `requests` are the images that were asked for, night by night, with the weights of their losses.
+    While the labels of one window cannot be read, none is counted: the night after they were mended counts them all.
     """
+    try:
+        return count(ledger, project, watch, champion, tonight, scored, before, requests)
+    except DataRejected as error:
+        return Answer(False, CANNOT_JUDGE, (f"the labels cannot be read: {error}",), before)
+
+
+def count(
+    ledger: Ledger,
+    project: str,
+    watch: Watch,
+    champion: Served,
+    tonight: Window,
+    scored: list[tuple[Window, ScoredWindow]],
+    before: dict[str, Any],
+    requests: dict[str, dict[str, float]],
+) -> Answer:
+    """The same; DataRejected where the labels of a window cannot be read."""
     read: dict[str, str] = before.get("read", {}) if before.get("model") == champion.digest else {}
     sources = {window.name: labels_source(window.folder, tonight.date) for window, _ in scored}
     changed = [pair for pair in scored if sources[pair[0].name] != read.get(pair[0].name)]
