@@ -211,8 +211,10 @@ def by_person(version: str, why: str) -> list[str]:
     """A person's rollback, as `keel rollback` does it."""
     done = rollback(NAME, version, why)
     champion = Registry(NAME, prepare_environment()).aliases()["champion"]
-    print(f"| | a person: {why} | | v{done.body['left']} | | | version {version} was put back, by hand | yes |")
-    return [] if champion == version and done.body["by_a_person"] else [f"the rollback to {version} did not happen"]
+    happened = champion == version and done.body["by_a_person"]
+    right = "yes" if happened else "**no**"
+    print(f"| | a person: {why} | | v{done.body['left']} | | | version {champion} was put back, by hand | {right} |")
+    return [] if happened else [f"the rollback to {version} by a person did not happen"]
 
 
 def told(live: str) -> list[str]:
@@ -256,7 +258,7 @@ def both_hurt(quick: bool) -> list[str]:
 
 def play(title: str, story: Callable[[bool], list[str]], root: Path, pages: Path, quick: bool) -> list[str]:
     """A story in its checkout, with its table and its pages."""
-    print(f"\n{title}\n\n| night | window | verdict | asked | error of v1 | of v2 | done | right |")
+    print(f"\n{title}\n\n| night | window | verdict | champion | error of v1 | of v2 | done | right |")
     print("|---|---|---|---|---|---|---|---|")
     with working_in(root):
         faults = story(quick)

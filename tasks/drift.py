@@ -160,6 +160,9 @@ def _decision(drift: Drift) -> str:
 def _nights(audit: Audit) -> str:
     if not audit.nights:
         return "the reference names no nights, so whether ordinary nights differ among themselves was not audited"
+    if audit.nights == 1:
+        differ = "differ" if audit.night_alarms else "do not differ"
+        return f"the reference's two nights {differ} by these tests; one comparison shows no rule"
     bounds = _rate(audit.night_alarms, audit.nights, audit.nights_low, audit.nights_high)
     return f"of the reference's {audit.nights} nights {audit.night_alarms} alarm against all others: {bounds}"
 

@@ -114,12 +114,13 @@ def night_alarms(
 ) -> tuple[int, int]:
     """How many nights were tested against all others, and how many alarmed.
 
-    Of more than `effort.splits` nights so many are drawn at random; one night alone is none.
+    Of more than `effort.splits` nights so many are drawn at random; one night alone is none. Two are one test: each
+    against the other is the same comparison, and counted twice it would seem to be shown.
     """
     names = np.unique(nights) if nights is not None else np.array([])
     if nights is None or len(names) < 2:
         return 0, 0
-    chosen = random.permutation(names)[: effort.splits]
+    chosen = random.permutation(names)[: 1 if len(names) == 2 else effort.splits]
     found = 0
     for name in chosen:
         others, one = reference.take(nights != name), reference.take(nights == name)

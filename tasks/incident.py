@@ -65,6 +65,7 @@ def story(incident: Entry, entries: list[Entry], owner: str) -> dict[str, Any]:
         "owner": owner,
         "left": body["champion"] or "none",
         "restored": moved.body["version"] if moved else None,
+        "by": who_did(moved.body) if moved else None,
         "seconds": f"{moved.body['seconds']:.1f}" if moved else None,
     }
     return {

@@ -89,6 +89,16 @@ def test_reference_whose_nights_differ_among_themselves_is_not_believed() -> Non
     assert f"8 nights {told['apart'].audit.night_alarms} alarm" in told["apart"].sentences[3]
 
 
+def test_two_nights_that_differ_are_one_comparison_and_prove_nothing() -> None:
+    random = np.random.default_rng(17)
+    alike, nights = drawn(80, random), np.repeat(np.arange(2), 40)
+    apart = Sample(alike.probabilities, alike.embeddings + 2 * nights[:, None])
+    told = judge_drift(replace(snapshot_of(apart), nights=nights), snapshot_of(drawn(20, random)), RULES, 0)
+    assert (told.audit.nights, told.audit.night_alarms) == (1, 1)
+    assert told.calibrated
+    assert told.sentences[3].startswith("the reference's two nights differ by these tests")
+
+
 def test_uncalibrated_night_cannot_be_judged() -> None:
     found = night(6, shift=1.0)
     doubted = replace(found, audit=replace(found.audit, low=0.2))

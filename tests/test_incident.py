@@ -45,6 +45,7 @@ def test_incident_that_a_rollback_answered_is_told_with_its_figures(in_use: Regi
     assert "<h3>slices</h3>" in page
     assert "<tr><td>desk C</td><td>0.75</td></tr>" in page
     assert f"{moved.body['seconds']:.1f} s" in page
+    assert "Version 2 answers in place of version 3, put back by the nightly rules (" in page
     assert "Version 3 stays withdrawn until it passes on other images, cases or another plan." in page
     assert "An earlier, approved version answers again." in page
 
