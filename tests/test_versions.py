@@ -8,10 +8,9 @@ import pytest
 from tasks.digests import identity
 from tasks.errors import DigestMismatch, RegistryTrouble
 from tasks.fetch_versions import fetch_versions
-from tasks.ledger import Ledger
 from tasks.registry import Registry
 from tasks.scorer import WEIGHTS
-from tasks.versions import accepted_versions, fetch_model, fetch_version
+from tasks.versions import fetch_model, fetch_version
 
 
 def test_versions_are_fetched_once_and_again_when_a_file_was_changed(in_use: Registry, tmp_path: Path) -> None:
@@ -49,9 +48,3 @@ def test_a_model_or_a_decision_that_is_not_on_record_is_refused(in_use: Registry
     with pytest.raises(RegistryTrouble, match="names decision 999, which the ledger does not have"):
         fetch_version(in_use, "3", tmp_path / "v3")
     assert not (tmp_path / "v3").exists()
-
-
-def test_accepted_versions_are_those_that_passed_the_newest_first(in_use: Registry) -> None:
-    assert accepted_versions(in_use) == ["3", "2", "1"]
-    in_use.tag("2", {"decision": str(len(Ledger(in_use.chosen.ledger_url).read()) + 1)})
-    assert accepted_versions(in_use) == ["3", "1"]
