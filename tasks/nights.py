@@ -72,15 +72,17 @@ def due(entries: Iterable[Entry], there: Iterable[dt.date], day: dt.date | None,
 def figures(entries: Iterable[Entry], level: float) -> dict[str, dict[str, float]]:
     """For each night: its labels so far, how many answers were wrong, and the error with its Wilson interval.
 
-    Labels that came late are with the night of their images. A night that was asked of two models is the newer's.
+    Labels that came late are with the night of their images. They are the answers of the model that the night was
+    judged by; what a later champion says of the same images is another matter.
     """
-    counts: dict[str, dict[str, Any]] = {}
-    for entry in (e for e in entries if e.kind == KIND):
+    held = [e for e in entries if e.kind == KIND]
+    judged = {night.night: night.body["model"] for night in nights_on_record(held).values()}
+    counts: dict[str, dict[str, int]] = {}
+    for entry in held:
         for window, found in entry.body["harm"].get("figures", {}).items():
-            sums = counts.setdefault(window, {"model": entry.body["model"], "n": 0, "wrong": 0})
-            if sums["model"] != entry.body["model"]:
-                sums |= {"model": entry.body["model"], "n": 0, "wrong": 0}
-            sums |= {key: sums[key] + found[key] for key in ("n", "wrong")}
+            if judged.get(window) == entry.body["model"]:
+                sums = counts.setdefault(window, {"n": 0, "wrong": 0})
+                sums |= {key: sums[key] + found[key] for key in sums}
     return {window: _with_interval(sums["n"], sums["wrong"], level) for window, sums in sorted(counts.items())}
 
 

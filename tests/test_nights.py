@@ -147,7 +147,9 @@ def test_the_nights_due_are_those_missed_up_to_a_limit_or_every_window_not_judge
     assert due(ledger.read(), [day(3), day(1), day(2)], None, 1) == [day(2), day(3)]
 
 
-def test_figures_add_up_late_labels_with_the_night_of_their_images_for_the_newest_model(ledger: Ledger) -> None:
+def test_figures_add_up_late_labels_with_the_night_of_their_images_for_the_model_that_it_was_judged_by(
+    ledger: Ledger,
+) -> None:
     enter(ledger, 1, harm={"figures": {"2026-06-01": {"n": 10, "wrong": 1}}})
     enter(ledger, 2, harm={"figures": {"2026-06-01": {"n": 10, "wrong": 4}, "2026-06-02": {"n": 5, "wrong": 5}}})
     found = figures(ledger.read(), 0.95)
@@ -157,7 +159,7 @@ def test_figures_add_up_late_labels_with_the_night_of_their_images_for_the_newes
     }
     assert (found["2026-06-01"]["low"], found["2026-06-01"]["high"]) == tuple(wilson(5, 20, 0.95))
     enter(ledger, 3, model=OTHER, harm={"figures": {"2026-06-01": {"n": 4, "wrong": 0}}})
-    assert figures(ledger.read(), 0.95)["2026-06-01"]["n"] == 4
+    assert figures(ledger.read(), 0.95)["2026-06-01"]["n"] == 20
 
 
 def test_the_reference_is_made_of_the_first_sound_nights(ledger: Ledger) -> None:
