@@ -11,7 +11,7 @@ import pandas as pd
 
 from tasks.bundle import fetch_recorded
 from tasks.digests import identity
-from tasks.errors import DigestMismatch, EvidenceMissing, RegistryTrouble
+from tasks.errors import DigestMismatch, RegistryTrouble
 from tasks.findings import Found, index_findings, read_findings
 from tasks.ledger import Entry
 from tasks.predictions import join_predictions
@@ -95,13 +95,3 @@ def decision_on(registry: Registry, version: str, number: int) -> Entry:
             f"`keel audit --project {registry.project}` says what else was changed"
         )
     return found[0]
-
-
-def accepted_versions(registry: Registry) -> list[str]:
-    """Versions with a decision that says PASS, the newest first."""
-    passed = {e.number for e in registry.ledger.read(registry.project, "decision") if e.body["verdict"] == "PASS"}
-    found = registry.client.search_model_versions(f"name='{registry.project}'")
-    accepted = [v for v in found if int(v.tags.get("decision", -1)) in passed]
-    if any("model_digest" not in v.tags for v in accepted):
-        raise EvidenceMissing(f"a version of {registry.project} has no tag model_digest; `keel audit` names it")
-    return [str(v.version) for v in sorted(accepted, key=lambda v: -int(v.version))]
