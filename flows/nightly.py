@@ -28,7 +28,19 @@ from tasks.lease import hold
 from tasks.ledger import Ledger
 from tasks.night import CANNOT_JUDGE, HARM, NO_DATA, Answer, Night, sentence_of, together
 from tasks.night_tables import ScoredWindow, labelled_images
-from tasks.nights import due, is_late, last_before, recorded, reference_nights, remembered, requests, rollback_for
+from tasks.nights import (
+    copy_of,
+    due,
+    is_late,
+    is_mended,
+    last_before,
+    recorded,
+    reference_nights,
+    refused,
+    remembered,
+    requests,
+    rollback_for,
+)
 from tasks.params import CheckDataParams
 from tasks.project import Project, load_project
 from tasks.pull_windows import pull_windows
@@ -117,12 +129,12 @@ def revalidate(registry: Registry, about: Project, watch: Watch, window: Window,
     found = look_at(window, about, [one.model for one in served.values()], place / window.name)
     scored = found if isinstance(found, ScoredWindow) else None
     night = recorded(entries, window.name, scored.digest() if scored else "", served["champion"].digest)
-    if night is not None:
+    if night is not None and not is_mended(night, scored.broken() if scored else ()):
         logger.info("on record: %s", night.sentence)
         act(registry, about, watch, night, root)
         tell(registry, watch, night)
         return night
-    data = ask_data(found, watch)
+    data = ask_data(found, watch, copy_of(entries, window.name, scored.digest()) if scored else None)
     body, rows = judge(registry, about, watch, window, scored, data, served)
     night = record_night(registry, body, rows, place / window.name)
     act(registry, about, watch, night, root)
@@ -165,7 +177,7 @@ def judge(
     harm, drift = Answer(False, "", (), remembered(before)), NEVER
     if scored is not None and not data.against:
         if not is_late(entries, window.name):
-            pairs = answered(about, champion, window, watch)
+            pairs = answered(about, champion, window, watch, refused(entries))
             harm = watch_harm(
                 registry.ledger, about.name, watch, champion, window, pairs, harm.facts, requests(entries)
             )
@@ -206,30 +218,40 @@ def tried(
     known = before.body["shadow"] if before else None
     if not watch.shadow.nights or "challenger" not in served or not sound:
         return known, []
-    if is_late(registry.ledger.read(registry.project), window.name):
+    entries = registry.ledger.read(registry.project)
+    if is_late(entries, window.name):
         return known, []
     champion, challenger = served["champion"], served["challenger"]
-    pairs = [pair for pair in answered(about, champion, window, watch) if pair[1].has(challenger.digest)]
+    pairs = answered(about, champion, window, watch, refused(entries))
+    pairs = [pair for pair in pairs if pair[1].has(challenger.digest)]
     return watch_shadow(registry.ledger, about.name, watch.shadow, champion, challenger, window, pairs, known or {})
 
 
-def ask_data(found: ScoredWindow | Answer, watch: Watch) -> Answer:
-    """Whether there is anything to judge: enough images, which keep their contract."""
+def ask_data(found: ScoredWindow | Answer, watch: Watch, copied: str | None) -> Answer:
+    """Whether there is anything to judge: enough images, which keep their contract and were not `copied` of a night."""
     if isinstance(found, Answer):
         return found
     images = len(found.table())
     if images < watch.least_images:
         return Answer(True, NO_DATA, (f"{images} images came, and a night takes {watch.least_images}",))
+    if copied is not None:
+        return Answer(True, CANNOT_JUDGE, (f"the images are those of the night {copied}, sent again",))
     broken = found.broken()
     if broken:
         return Answer(True, CANNOT_JUDGE, tuple(f"the window breaks its contract: {rule}" for rule in broken))
     return Answer(True, "", ())
 
 
-def answered(about: Project, champion: Served, tonight: Window, watch: Watch) -> list[tuple[Window, ScoredWindow]]:
-    """The windows of the last days that the champion has answered, tonight's last; late labels are looked for there."""
+def answered(
+    about: Project, champion: Served, tonight: Window, watch: Watch, without: set[str]
+) -> list[tuple[Window, ScoredWindow]]:
+    """The windows of the last days that the champion has answered, tonight's last, `without` nights that were refused.
+
+    Late labels are looked for there.
+    """
     first = tonight.date - dt.timedelta(days=watch.late_labels_days)
     windows = [Window(day, tonight.folder.parent / day.isoformat()) for day in days(first, tonight.date)]
+    windows = [window for window in windows if window == tonight or window.name not in without]
     pairs = [(window, at(about, window.name)) for window in windows if window.folder.is_dir()]
     return [(window, scored) for window, scored in pairs if scored.has(champion.digest) and not scored.broken()]
 
@@ -261,7 +283,7 @@ def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Pa
     date, cause = dt.date.fromisoformat(night.night), night.body["sentences"][0]
     moved = rollback_for(entries, night.night)
     if moved is None:
-        images = harmed_images(root, about, night)
+        images = harmed_images(root, about, night, refused(entries))
         answer = roll_back_if_proved(registry, images, root, watch.rollback, date, cause, about.cases)
     else:
         answer = Acted(moved, None, f"version {moved.body['version']} was put back")
@@ -269,11 +291,11 @@ def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Pa
     open_incident(registry, date, cause, evidence, answer.sentence)
 
 
-def harmed_images(root: Path, about: Project, night: Night) -> pd.DataFrame:
-    """The labelled images from the night on which harm most likely began up to this one."""
+def harmed_images(root: Path, about: Project, night: Night, without: set[str]) -> pd.DataFrame:
+    """The labelled images from the night on which harm most likely began to this one, `without` nights refused."""
     last = dt.date.fromisoformat(night.night)
     first = dt.date.fromisoformat(night.body["harm"]["harm"]["began"] or night.night)
-    windows = [Window(day, root / day.isoformat()) for day in days(first, last)]
+    windows = [Window(day, root / day.isoformat()) for day in days(first, last) if day.isoformat() not in without]
     return labelled_images([(window, at(about, window.name)) for window in windows], last)
 
 

@@ -40,8 +40,9 @@ def together(answers: dict[str, Answer]) -> tuple[str, list[str]]:
     """The verdict of a night, and its sentences, those that decide it first.
 
     `answers` are those of `data` (was there a window, did its contract hold), `harm` and `drift`. Without a window, or
-    with one that broke its contract, nothing else counts. Then harm shown by labels comes first, a drift monitor that
-    is out of calibration next; a night is healthy only if somebody looked: by labels, or by a calibrated monitor.
+    with one that broke its contract, nothing else counts. Then harm shown by labels comes first, labels that cannot be
+    read or a drift monitor that cannot be believed next; a night is healthy only if somebody looked: by labels, or by a
+    calibrated monitor.
     """
     data, harm, drift = answers["data"], answers["harm"], answers["drift"]
     if data.against:
@@ -49,8 +50,8 @@ def together(answers: dict[str, Answer]) -> tuple[str, list[str]]:
     said = [*harm.said, *drift.said]
     if harm.against == HARM:
         return HARM, said
-    if drift.against == CANNOT_JUDGE:
-        return CANNOT_JUDGE, [*drift.said, *harm.said]
+    if CANNOT_JUDGE in (harm.against, drift.against):
+        return CANNOT_JUDGE, said if harm.against == CANNOT_JUDGE else [*drift.said, *harm.said]
     if not harm.asked and not drift.asked:
         return CANNOT_JUDGE, said
     if WATCH in (harm.against, drift.against):

@@ -49,8 +49,11 @@ def watch_drift(
         said = f"{len(reference)} of the {wanted} nights that drift is measured against are there: not asked tonight"
         return kept(tonight, Answer(False, "", (said,), facts))
     before = snapshot(reference, champion.digest)
-    with threadpool_limits(1):  # the matrices are small: threads would only wait for each other
-        drift = judge_drift(before, snapshot([tonight], champion.digest), watch.drift, seed)
+    try:
+        with threadpool_limits(1):  # the matrices are small: threads would only wait for each other
+            drift = judge_drift(before, snapshot([tonight], champion.digest), watch.drift, seed)
+    except EvidenceMissing as error:
+        return kept(tonight, Answer(True, CANNOT_JUDGE, (str(error),), facts))
     facts["drift"] = {**drift.as_dict(), "p": drift.p, "notes": list(drift.sentences)}
     return kept(tonight, answer_of(drift, facts, tonight.night, harm))
 
