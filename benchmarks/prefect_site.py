@@ -113,7 +113,11 @@ class Site:
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The answer of the server's API."""
-        answer = httpx.request(method, f"{self.api}/{path}", json=body, timeout=30)
+        for _ in range(5):
+            answer = httpx.request(method, f"{self.api}/{path}", json=body, timeout=30)
+            if answer.status_code != 503:  # a busy SQLite, after which Prefect's own client asks again too
+                break
+            time.sleep(1)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from benchmarks.checkouts import QUICK, change_params, quiet_flows, working_in, write_checkout, write_yaml
 from flows.common import PROJECTS, RUNS
@@ -51,8 +52,7 @@ PLAN, RULES = Path("governance/signs-plan.yaml"), Path("governance/signs-watch.y
 FIRST_NIGHT = dt.date(2017, 12, 13)
 LEAST_PEOPLE = 10  # for an interval over people; every session has 16 or more
 UNASKED = ("champion", "calibration", "fairness", "robustness", "privacy", "latency", "interpretability", "external")
-WATCHED: dict[str, Any] = {
-    "version": 1,
+WATCHED: dict[str, Any] = {  # what differs from the bundled rules of the nights
     "owner": "the school's photographers",
     "review_by": dt.date(2027, 5, 31),
     "time_zone": "Europe/Istanbul",
@@ -92,8 +92,6 @@ WATCHED: dict[str, Any] = {
         "candidates": 1,
         "reason": "There is one version only, so nothing can be put back; the rules are those of any project.",
     },
-    "shadow": {"nights": 0, "reason": "There is no challenger."},
-    "retraining": {"days_between": 1, "reason": "The next session is on the next day."},
 }
 
 
@@ -194,7 +192,8 @@ def write_replay(replay: Replay, folder: Path, sessions: list[tuple[str, pd.Data
     about |= {"classes": [str(digit) for digit in range(10)], "group": "subject", "unit": "subject"}
     write_yaml(root / PROJECTS / f"{NAME}.yaml", about)
     write_yaml(root / PLAN, plan_of(replay))
-    write_yaml(root / RULES, WATCHED)
+    bundled = yaml.safe_load((root / "governance/watch.yaml").read_text(encoding="utf-8"))
+    write_yaml(root / RULES, bundled | WATCHED)
     write_yaml(root / RISKS, {"risks": []})
     change_params(root, QUICK | {"shortlist": {"finalists": 1}})
     return nights

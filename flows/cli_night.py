@@ -17,12 +17,14 @@ def nightly(
         str | None, typer.Option(help="2026-06-01, yesterday or today; all windows not judged yet without it.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Every night from --date to this one.")] = None,
-    windows: Folder = None,
+    windows: Annotated[
+        str | None, typer.Option(help="Another folder of windows than <data>/production, or a URL such as s3://...")
+    ] = None,
     pull: Annotated[bool, typer.Option(help="First fetch what git and DVC have.")] = False,
     project: ProjectName = "digits",
 ) -> None:
     """Check, score and judge production windows, act on what they say; exit code 2 for HARM, 3 where nobody can say."""
-    place = str(windows.resolve()) if windows else None
+    place = windows if windows is None or "://" in windows else str(Path(windows).resolve())
     with checkout(project):
         with progress():
             from flows.nightly import nightly as flow
@@ -33,7 +35,7 @@ def nightly(
             typer.echo(night.sentence)
         if judged:
             typer.echo(f"pages: runs/{project}/nights/nights.html")
-            raise typer.Exit(CODES[judged[-1].verdict])
+            raise typer.Exit(next(code for code in (2, 3, 0) if code in [CODES[night.verdict] for night in judged]))
         typer.echo("no window is waiting: every one is on record; `keel nights` lists them")
 
 

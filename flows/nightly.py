@@ -22,6 +22,7 @@ from flows.telling import tell
 from tasks.digests import sha256_file
 from tasks.errors import BadInput, DataRejected, NoImages
 from tasks.fetch_versions import fetch_versions
+from tasks.fetch_windows import fetch_windows
 from tasks.folders import PRODUCTION
 from tasks.incident import incident_of, open_incident
 from tasks.lease import hold
@@ -29,11 +30,15 @@ from tasks.ledger import Ledger
 from tasks.night import CANNOT_JUDGE, HARM, NO_DATA, Answer, Night, sentence_of, together
 from tasks.night_tables import ScoredWindow, labelled_images
 from tasks.nights import (
+    KIND,
     copy_of,
+    counted_before,
     due,
     is_late,
     is_mended,
     last_before,
+    night_of,
+    nights_on_record,
     recorded,
     reference_nights,
     refused,
@@ -47,7 +52,7 @@ from tasks.pull_windows import pull_windows
 from tasks.record_night import record_night
 from tasks.registry import Registry
 from tasks.report_drift import report_drift
-from tasks.report_night import report_night
+from tasks.report_night import is_shown, report_night
 from tasks.score_window import score_window
 from tasks.settings import prepare_environment
 from tasks.versions import Served
@@ -55,7 +60,7 @@ from tasks.watch import Watch, load_watch
 from tasks.watch_drift import watch_drift
 from tasks.watch_harm import watch_harm
 from tasks.watch_shadow import watch_shadow
-from tasks.windows import Window, days, find_windows, parse_date
+from tasks.windows import Window, find_windows, nights_between, parse_date
 
 NIGHTS, SERVED, EVIDENTLY = "nights", "served", "evidently"
 NEVER = Answer(False, "", ())
@@ -73,25 +78,42 @@ def nightly(
     """Judge the nights that are due, and act on what they say.
 
     `date` is a day such as 2026-06-01, `yesterday` or `today`; with `until`, every night from it to that one. Without,
-    every window after the last night on record. `windows` is another folder of windows than the project's own; `pull`
-    fetches what git and DVC have first.
+    every window after the last night on record. `windows` is another folder of windows than the project's own, or a URL
+    of one; `pull` fetches what git and DVC have first.
     """
     chosen = prepare_environment()
     for name in ("tasks", "flows"):
         logging.getLogger(name).setLevel(logging.INFO)
     about = load_project(PROJECTS / f"{project}.yaml")
     watch = load_watch(about.watch)
-    root = Path(windows) if windows else about.data / PRODUCTION
     with hold(Ledger(chosen.ledger_url), f"{about.name}.nightly", chosen.state, wait=1):
         if pull:
             pull_windows(about.data)
+        root = place_of_windows(about, windows)
         registry = reach_registry(about.name, chosen)
         registry.repair_if_free()
+        finish(registry, about, watch, root)
         chosen_nights = nights_to_judge(registry, watch, root, date, until)
         if not chosen_nights:
             logger.info("no window lies after the last night on record; --date judges one again")
         judged = [revalidate(registry, about, watch, window, root) for window in chosen_nights]
     return judged
+
+
+def finish(registry: Registry, about: Project, watch: Watch, root: Path) -> None:
+    """Act on the night recorded last and tell of it, where the run that recorded it was killed before it did."""
+    nights = registry.ledger.read(registry.project, KIND)
+    if nights:
+        night = night_of(nights[-1])
+        act(registry, about, watch, night, root)
+        tell(registry, watch, night)
+
+
+def place_of_windows(about: Project, windows: str | None) -> Path:
+    """The folder of the windows; those behind a URL are fetched first."""
+    if windows and "://" in windows:
+        return fetch_windows(windows, RUNS / about.name / "fetched")
+    return Path(windows) if windows else about.data / PRODUCTION
 
 
 def nights_to_judge(registry: Registry, watch: Watch, root: Path, date: str | None, until: str | None) -> list[Window]:
@@ -101,10 +123,7 @@ def nights_to_judge(registry: Registry, watch: Watch, root: Path, date: str | No
         return [Window(day, root / day.isoformat()) for day in due(entries, there(root), None, watch.catch_up)]
     day = the_day(date or until or "", watch)
     if until is not None:
-        last = the_day(until, watch)
-        if last < day:
-            raise BadInput(f"the last night, {last}, lies before the first, {day}")
-        return [Window(one, root / one.isoformat()) for one in days(day, last)]
+        return nights_between(root, day, the_day(until, watch))
     asked = due(entries, (), day, watch.catch_up) if date in ("yesterday", "today") else [day]
     return [Window(one, root / one.isoformat()) for one in asked]
 
@@ -131,16 +150,22 @@ def revalidate(registry: Registry, about: Project, watch: Watch, window: Window,
     night = recorded(entries, window.name, scored.digest() if scored else "", served["champion"].digest)
     if night is not None and not is_mended(night, scored.broken() if scored else ()):
         logger.info("on record: %s", night.sentence)
-        act(registry, about, watch, night, root)
-        tell(registry, watch, night)
-        return night
-    data = ask_data(found, watch, copy_of(entries, window.name, scored.digest()) if scored else None)
-    body, rows = judge(registry, about, watch, window, scored, data, served)
-    night = record_night(registry, body, rows, place / window.name)
+    else:
+        data = ask_data(found, watch, copy_of(entries, window.name, scored.digest()) if scored else None)
+        refuse_tomorrow(window, data, watch)
+        body, rows = judge(registry, about, watch, window, scored, data, served)
+        night = record_night(registry, body, rows, place / window.name)
     act(registry, about, watch, night, root)
     tell(registry, watch, night)
-    show(registry, about, watch, window, night, scored, served["champion"])
+    if not is_shown(night, place):
+        show(registry, about, watch, window, night, scored)
     return night
+
+
+def refuse_tomorrow(window: Window, data: Answer, watch: Watch) -> None:
+    """BadInput for a night to come without images: on record, it would have every night until then come too late."""
+    if data.against == NO_DATA and window.date > the_day("today", watch):
+        raise BadInput(f"the night {window.name} is to come, and {window.folder} holds no images yet; correct the date")
 
 
 def serving(registry: Registry, out: Path) -> dict[str, Served]:
@@ -173,10 +198,13 @@ def judge(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The body of the night's record, and the rows of the labels that count from it on."""
     entries, champion = registry.ledger.read(registry.project), served["champion"]
-    before = last_before(entries, window.name)
+    own = nights_on_record(entries).get(window.name)
+    before = own or last_before(entries, window.name)
     harm, drift = Answer(False, "", (), remembered(before)), NEVER
     if scored is not None and not data.against:
-        if not is_late(entries, window.name):
+        if is_late(entries, window.name):
+            harm = counted_before(own, champion.digest, harm.facts)
+        else:
             pairs = answered(about, champion, window, watch, refused(entries))
             harm = watch_harm(
                 registry.ledger, about.name, watch, champion, window, pairs, harm.facts, requests(entries)
@@ -250,9 +278,12 @@ def answered(
     Late labels are looked for there.
     """
     first = tonight.date - dt.timedelta(days=watch.late_labels_days)
-    windows = [Window(day, tonight.folder.parent / day.isoformat()) for day in days(first, tonight.date)]
-    windows = [window for window in windows if window == tonight or window.name not in without]
-    pairs = [(window, at(about, window.name)) for window in windows if window.folder.is_dir()]
+    windows = [
+        window
+        for window in nights_between(tonight.folder.parent, first, tonight.date)
+        if window.folder.is_dir() and (window == tonight or window.name not in without)
+    ]
+    pairs = [(window, at(about, window.name)) for window in windows]
     return [(window, scored) for window, scored in pairs if scored.has(champion.digest) and not scored.broken()]
 
 
@@ -295,7 +326,7 @@ def harmed_images(root: Path, about: Project, night: Night, without: set[str]) -
     """The labelled images from the night on which harm most likely began to this one, `without` nights refused."""
     last = dt.date.fromisoformat(night.night)
     first = dt.date.fromisoformat(night.body["harm"]["harm"]["began"] or night.night)
-    windows = [Window(day, root / day.isoformat()) for day in days(first, last) if day.isoformat() not in without]
+    windows = [window for window in nights_between(root, first, last) if window.name not in without]
     return labelled_images([(window, at(about, window.name)) for window in windows], last)
 
 
@@ -306,12 +337,11 @@ def show(
     window: Window,
     night: Night,
     scored: ScoredWindow | None,
-    champion: Served,
 ) -> None:
     """The pages of the night and of all nights, with Evidently's reports beside them."""
     pages: dict[str, Path] = {}
     names = night.body["drift"].get("reference")
     if scored is not None and names:
-        reference = [at(about, name) for name in names]
-        pages = report_drift(scored, reference, champion.digest, about.name, RUNS / about.name / EVIDENTLY, seed=0)
+        reference = [at(about, name) for name in names if at(about, name).has(night.body["model"])]
+        pages = report_drift(scored, reference, night.body["model"], about.name, RUNS / about.name / EVIDENTLY, seed=0)
     report_night(registry, watch, night, scored, window.folder, pages, RUNS / about.name / NIGHTS)

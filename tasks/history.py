@@ -16,6 +16,7 @@ from tasks.registry import ALIASES, Aliases
 from tasks.verdict import PASS
 
 RESTORE = "restore"  # the action of a change that puts an earlier version back
+THOUSAND = 1000  # from here on a number is told in full
 RULES = {"parameters": "params.yaml", "project": "the project file", "catalogue": "the catalogue of backbones"}
 
 
@@ -143,8 +144,17 @@ def changelog(project: str, entries: list[Entry]) -> str:
 
 
 def in_short(value: Any) -> str:
-    """A value in a sentence: four figures of a fraction, anything else as it is."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A value in a sentence: four figures of a fraction, a list without its brackets, anything else as it is."""
+    if isinstance(value, list):
+        return ", ".join(in_short(one) for one in value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= THOUSAND else f"{value:.4g}"
+    return str(value)
+
+
+def who_did(rollback: dict[str, Any]) -> str:
+    """Who made a rollback, from the body of its entry: a person, or the nightly rules under an account."""
+    return str(rollback["by"] if rollback["by_a_person"] else f"the nightly rules ({rollback['by']})")
 
 
 def _span(when: str) -> tuple[dt.datetime, dt.datetime]:
@@ -182,8 +192,7 @@ def _paragraph(project: str, deployed: Deployment, entries: list[Entry]) -> str:
 def _rollback(entry: Entry) -> str:
     """Who put a version back in place of which other one, and why."""
     body = entry.body
-    who = body["by"] if body["by_a_person"] else f"the nightly rules ({body['by']})"
-    return f"put back in place of version {body['left']} by {who}: {body['why']}"
+    return f"put back in place of version {body['left']} by {who_did(body)}: {body['why']}"
 
 
 def _section(deployed: Deployment, before: Deployment | None, refused: list[Entry]) -> list[str]:

@@ -11,7 +11,7 @@ from tasks.bundle import flatten
 from tasks.decision import decided_by
 from tasks.errors import BadInput
 from tasks.fallbacks import withdrawal_of
-from tasks.history import RESTORE, Deployment, deployments, in_short, moment
+from tasks.history import RESTORE, Deployment, deployments, in_short, moment, who_did
 from tasks.ledger import Entry
 from tasks.registry import Registry
 
@@ -139,7 +139,7 @@ def _happened(entry: Entry) -> str:
     match entry.kind:
         case "done" if "champion" in body.get("moved", {}):
             if body["action"] == RESTORE:
-                return f"version {body['version']} put back in place of version {body['left']}, by {body['by']}"
+                return f"version {body['version']} put back in place of version {body['left']}, by {who_did(body)}"
             return f"version {body['moved']['champion']} became champion"
         case "drill":
             return "a rollback was rehearsed: " + ("it would hold" if body["held"] else f"no: {body['why_not']}")

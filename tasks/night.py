@@ -10,6 +10,9 @@ HEALTHY, WATCH, HARM, NO_DATA, CANNOT_JUDGE = "HEALTHY", "WATCH", "HARM", "NO DA
 VERDICTS = (HEALTHY, WATCH, HARM, NO_DATA, CANNOT_JUDGE)
 
 
+DOCUMENT = "night.json"  # the night's record among its evidence
+
+
 @dataclass(frozen=True)
 class Answer:
     """What one question of a night came to: whether it speaks against the night, whether it could be asked, and how.
@@ -40,9 +43,9 @@ def together(answers: dict[str, Answer]) -> tuple[str, list[str]]:
     """The verdict of a night, and its sentences, those that decide it first.
 
     `answers` are those of `data` (was there a window, did its contract hold), `harm` and `drift`. Without a window, or
-    with one that broke its contract, nothing else counts. Then harm shown by labels comes first, labels that cannot be
-    read or a drift monitor that cannot be believed next; a night is healthy only if somebody looked: by labels, or by a
-    calibrated monitor.
+    with one that broke its contract, nothing else counts. Then harm shown by labels comes first, and next labels that
+    cannot be read or a drift monitor that is out of calibration; a night is healthy only if somebody looked: by labels,
+    or by a calibrated monitor.
     """
     data, harm, drift = answers["data"], answers["harm"], answers["drift"]
     if data.against:

@@ -99,13 +99,14 @@ def row(night: Night, figures: Figures) -> dict[str, Any]:
 
 def lines(nights: Sequence[Night], figures: Figures, watch: Watch) -> dict[str, Any]:
     """The two plots over the nights, and what their lines stand for."""
+    rules = watch.harm
+    on_all = {f"{monitor.name}/all" for monitor in rules.monitors if monitor.risk == "error"}
     tolerated = [
         state["tolerated"]
         for night in nights[-1:]
         for key, state in night.body["harm"].get("states", {}).items()
-        if key.endswith("/all")
+        if key in on_all
     ]
-    rules = watch.harm
     return {
         "error_plot": error_plot(nights, figures, min(tolerated, default=None)),
         "evidence_plot": evidence_plot(nights, rules.average_run_length, rules.early_warning),

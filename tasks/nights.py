@@ -4,7 +4,6 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
-from tasks.incident import incident_of
 from tasks.intervals import wilson
 from tasks.ledger import Entry
 from tasks.night import HARM, NO_DATA, WATCH, Answer, Night
@@ -35,7 +34,7 @@ def recorded(entries: Iterable[Entry], night: str, window: str, model: str) -> N
 
 
 def is_mended(night: Night, broken: Iterable[str]) -> bool:
-    """Whether a night on record broke its contract and its window, read again, does not: it is then judged after all."""
+    """Whether a night on record broke its contract and its window, read again, does not: it is then judged anew."""
     return bool(night.body["broken"]) and not list(broken)
 
 
@@ -71,13 +70,6 @@ def is_late(entries: Iterable[Entry], night: str) -> bool:
     )
 
 
-def unfinished(entries: Iterable[Entry]) -> Night | None:
-    """The night recorded last, where it found harm and nothing was done about it yet: its run was killed."""
-    held = list(entries)
-    last = next((night_of(e) for e in reversed(held) if e.kind == KIND), None)
-    return last if last and last.verdict == HARM and incident_of(held, last.night) is None else None
-
-
 def due(entries: Iterable[Entry], there: Iterable[dt.date], day: dt.date | None, catch_up: int) -> list[dt.date]:
     """The nights to judge, oldest first.
 
@@ -96,20 +88,22 @@ def due(entries: Iterable[Entry], there: Iterable[dt.date], day: dt.date | None,
 def figures(entries: Iterable[Entry], level: float) -> dict[str, dict[str, float]]:
     """For each night: its labels so far, how many answers were wrong, and the error with its Wilson interval.
 
-    Labels that came late are with the night of their images. A night that was asked of two models is the newer's.
+    Labels that came late are with the night of their images. They are the answers of the model that the night was
+    judged by; what a later champion says of the same images is another matter.
     """
-    counts: dict[str, dict[str, Any]] = {}
-    for entry in (e for e in entries if e.kind == KIND):
+    held = [e for e in entries if e.kind == KIND]
+    judged = {night.night: night.body["model"] for night in nights_on_record(held).values()}
+    counts: dict[str, dict[str, int]] = {}
+    for entry in held:
         for window, found in entry.body["harm"].get("figures", {}).items():
-            sums = counts.setdefault(window, {"model": entry.body["model"], "n": 0, "wrong": 0})
-            if sums["model"] != entry.body["model"]:
-                sums |= {"model": entry.body["model"], "n": 0, "wrong": 0}
-            sums |= {key: sums[key] + found[key] for key in ("n", "wrong")}
+            if judged.get(window) == entry.body["model"]:
+                sums = counts.setdefault(window, {"n": 0, "wrong": 0})
+                sums |= {key: sums[key] + found[key] for key in sums}
     return {window: _with_interval(sums["n"], sums["wrong"], level) for window, sums in sorted(counts.items())}
 
 
 def reference_nights(entries: Iterable[Entry], first: dt.date | None, count: int) -> list[str]:
-    """The first `count` nights, from `first` on, that had enough images, kept their contract and showed no harm."""
+    """The first `count` nights on record, from `first` on, with enough images, a sound contract and no harm."""
     start = first.isoformat() if first else ""
     sound = [
         n.night
@@ -147,18 +141,18 @@ def remembered(night: Night | None) -> dict[str, Any]:
     return kept | {"states": {}} if night.verdict == HARM else kept
 
 
-def counted_before(night: Night | None, champion: str) -> Answer:
-    """What the labels said of a night that is judged again, once they are counted: they are not asked twice.
+def counted_before(own: Night | None, champion: str, facts: dict[str, Any]) -> Answer:
+    """What the labels say of a night whose labels are not asked: they count once, and a night's evidence stays with it.
 
-    `night` is the one on record that the answer comes from: the same night, or the latest before it.
+    `own` is the night as it was judged before, if it was; `facts` what the monitors remember.
     """
-    told = "its labels count with the next night: they were counted up to this one or a later one before"
-    if night is None or night.body["model"] != champion or "harm" not in night.body["harm"]:
-        return Answer(False, "", (told,), remembered(night))
-    facts = remembered(night) | {"harm": night.body["harm"]["harm"]}
-    if night.verdict == HARM:
-        return Answer(True, HARM, tuple(night.body["sentences"]), facts)
-    return Answer(True, WATCH if facts["harm"]["warning"] else "", (told,), facts)
+    if own is None or own.body["model"] != champion or "harm" not in own.body["harm"]:
+        return Answer(
+            False, "", ("a night that is not after this one is on record: labels count with the next",), facts
+        )
+    found = own.body["harm"]["harm"]
+    against = HARM if own.verdict == HARM else WATCH if found["warning"] else ""
+    return Answer(True, against, (own.body["sentences"][0], "its labels were counted before"), facts | {"harm": found})
 
 
 def _with_interval(n: int, wrong: int, level: float) -> dict[str, float]:

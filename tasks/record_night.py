@@ -13,13 +13,12 @@ from prefect.cache_policies import NO_CACHE
 from tasks.counted import counted
 from tasks.decision import decided_by
 from tasks.digests import sha256_file
-from tasks.night import Night
+from tasks.night import DOCUMENT, Night
 from tasks.night_tables import CONTRACT, EMBEDDINGS, PREDICTIONS, SCORES, WINDOW
 from tasks.nights import KIND, night_of
 from tasks.registry import INTENT, Registry, trouble
 from tasks.whole_files import write_whole
 
-DOCUMENT = "night.json"
 LARGEST = 50_000_000  # bytes of embeddings that are kept in MLflow: a larger window is scored again from its images
 logger = logging.getLogger("tasks.record_night")
 

@@ -8,6 +8,7 @@ report says so.
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from tasks.slices import PROPERTIES
 
 REPORT, QUALITY, WORKSPACE = "evidently", "evidently_quality", "evidently"
 MOST = 2000  # images of either side
+BINARY = 2  # classes
 COMPONENTS = 5  # of the embeddings, by principal component analysis of the reference
 logger = logging.getLogger("tasks.report_drift")
 
@@ -92,21 +94,36 @@ def quality_report(
     now: pd.DataFrame, before: pd.DataFrame, tonight: ScoredWindow, project: str, workspace: Path
 ) -> dict[str, Path]:
     """Classification quality on the images with labels."""
-    from evidently import DataDefinition, Dataset, MulticlassClassification, Report
+    from evidently import DataDefinition, Dataset, Report
     from evidently.presets import ClassificationPreset
 
-    definition = DataDefinition(
-        categorical_columns=["label", "answer"],
-        classification=[MulticlassClassification(target="label", prediction_labels="answer")],
-    )
+    sides = [side.loc[side["label"] != "", ["label", "answer"]] for side in (now, before)]
+    told = classification_of(*sides)
+    if told is None:
+        logger.info("%s: too few classes have labels for Evidently's report of quality", tonight.night)
+        return {}
+    definition = DataDefinition(categorical_columns=["label", "answer"], classification=[told])
     report = Report([ClassificationPreset()], tags=["nightly", project], metadata={"night": tonight.night})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sides = [
-            Dataset.from_pandas(side.loc[side["label"] != "", ["label", "answer"]], definition)
-            for side in (now, before)
-        ]
-        return _keep(report.run(*sides), QUALITY, tonight, project, workspace)
+        return _keep(
+            report.run(*(Dataset.from_pandas(side, definition) for side in sides)), QUALITY, tonight, project, workspace
+        )
+
+
+def classification_of(now: pd.DataFrame, before: pd.DataFrame) -> Any:
+    """How Evidently is to read the columns label and answer; None where it cannot.
+
+    It takes any table of two classes for a binary one and then fails without a positive class, whatever the task has.
+    """
+    from evidently import BinaryClassification, MulticlassClassification
+
+    seen = [sorted(set(side["label"]) | set(side["answer"])) for side in (now, before)]
+    if min(map(len, seen)) > BINARY:
+        return MulticlassClassification(target="label", prediction_labels="answer")
+    if seen[0] == seen[1] and len(seen[0]) == BINARY:
+        return BinaryClassification(target="label", prediction_labels="answer", pos_label=seen[0][1])
+    return None
 
 
 def _keep(found: object, name: str, tonight: ScoredWindow, project: str, workspace: Path) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
 from tasks.incident import incident_of
-from tasks.night import Night
+from tasks.night import DOCUMENT, Night
 from tasks.night_page import night_page, nights_page, row
 from tasks.night_tables import ScoredWindow
 from tasks.nights import figures, nights_on_record
@@ -54,6 +54,12 @@ def report_night(
         show(registry.project, night, {"night": page, "nights": overview, **pages}, [row(n, known) for n in nights])
     logger.info("%s: page %s", night.night, page)
     return page
+
+
+def is_shown(night: Night, place: Path) -> bool:
+    """Whether the page of the night as it is on record was written; a killed run leaves none, or an old one."""
+    page, document = place / night.night / PAGE, place / night.night / DOCUMENT
+    return page.is_file() and (not document.is_file() or page.stat().st_mtime_ns >= document.stat().st_mtime_ns)
 
 
 def show(project: str, night: Night, pages: dict[str, Path], rows: list[dict[str, Any]]) -> None:

@@ -50,6 +50,11 @@ def simulate(
         raise BadInput(f"there is no fault '{condition}'; there are {', '.join(FAULTS)}")
     if not 1 <= severity <= 5:
         raise BadInput(f"severity {severity} is outside 1 to 5")
+    if min(nights, images) < 1 or not 0 <= labelled <= 1:
+        raise BadInput(
+            f"{nights} nights of {images} images, {labelled:g} of them labelled: take one of both or more, a share "
+            "between 0 and 1"
+        )
     if len(source) == 0:
         raise BadInput("there are no images to draw from: no window of an earlier night, and no test images")
     folders = []
@@ -75,13 +80,13 @@ def write_window(
     folder: Path,
 ) -> None:
     """One window, whole or not at all."""
-    fresh = folder.with_name(folder.name + ".partial")
+    fresh = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(fresh, ignore_errors=True)
     (fresh / "images").mkdir(parents=True)
-    columns = [c for c in drawn if c not in ("file", "path")]
+    columns = [c for c in drawn if c not in ("file", "path", "label", "captured_at")]
     keeps = random.random(len(drawn)) < labelled
     with (fresh / METADATA).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["file_name", *columns], lineterminator="\n")
+        writer = csv.DictWriter(file, ["file_name", "label", *columns, "captured_at"], lineterminator="\n")
         writer.writeheader()
         for place, row in enumerate(drawn.to_dict("records")):
             name = f"images/{day:%m%d}-{place:04d}.png"

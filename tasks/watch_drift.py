@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from tasks.drift import Drift, judge_drift
 from tasks.errors import EvidenceMissing
+from tasks.harm import ALL, accepted_risks
 from tasks.intervals import Interval
 from tasks.metrics import PROBABILITY, classes_of
 from tasks.night import CANNOT_JUDGE, WATCH, Answer, is_benign
@@ -31,6 +32,7 @@ from tasks.whole_files import write_whole
 
 FILE = "drift.json"
 RESAMPLES = 500
+EARLY = "CBPE"  # of the estimates without labels, the one that holds best where inputs change
 logger = logging.getLogger("tasks.watch_drift")
 
 
@@ -43,11 +45,13 @@ def watch_drift(
     `reference` are the windows that it is measured against, fewer than the rules ask for while they are gathered.
     """
     facts: dict[str, Any] = {"reference": [window.night for window in reference]}
-    facts |= early_figures(tonight, champion, harm, watch, seed)
+    facts |= early_figures(tonight, champion, watch, seed)
+    tolerated = tolerated_error(watch, champion)
     wanted = watch.reference.nights
     if len(reference) < wanted:
         said = f"{len(reference)} of the {wanted} nights that drift is measured against are there: not asked tonight"
-        return kept(tonight, Answer(False, "", (said,), facts))
+        unasked = Answer(False, "", (said,), facts)
+        return kept(tonight, with_early_sign(unasked, tonight.night, harm, tolerated))
     before = snapshot(reference, champion.digest)
     try:
         with threadpool_limits(1):  # the matrices are small: threads would only wait for each other
@@ -55,10 +59,11 @@ def watch_drift(
     except EvidenceMissing as error:
         return kept(tonight, Answer(True, CANNOT_JUDGE, (str(error),), facts))
     facts["drift"] = {**drift.as_dict(), "p": drift.p, "notes": list(drift.sentences)}
-    return kept(tonight, answer_of(drift, facts, tonight.night, harm))
+    answer = answer_of(drift, facts, tonight.night, harm, tolerated)
+    return kept(tonight, with_early_sign(answer, tonight.night, harm, tolerated))
 
 
-def answer_of(drift: Drift, facts: dict[str, Any], night: str, harm: Answer) -> Answer:
+def answer_of(drift: Drift, facts: dict[str, Any], night: str, harm: Answer, tolerated: float | None) -> Answer:
     """What the drift record says against the night: nothing where the night's own labels prove the change benign."""
     said = drift.sentences[:1]
     if not drift.calibrated:
@@ -66,7 +71,6 @@ def answer_of(drift: Drift, facts: dict[str, Any], night: str, harm: Answer) -> 
     if not drift.alarm:
         return Answer(True, "", said, facts)
     figure = harm.facts.get("figures", {}).get(night)
-    tolerated = tolerated_error(harm)
     if figure and tolerated is not None and is_benign(Interval(figure["low"], figure["high"]), tolerated):
         benign = (
             "the window differs and the labels prove that it does no harm: at most "
@@ -76,10 +80,30 @@ def answer_of(drift: Drift, facts: dict[str, Any], night: str, harm: Answer) -> 
     return Answer(True, WATCH, said, facts)
 
 
-def tolerated_error(harm: Answer) -> float | None:
-    """The error that a monitor on all images tolerates; None where none is on it."""
-    found = [state["tolerated"] for key, state in harm.facts.get("states", {}).items() if key.endswith("/all")]
-    return min(found) if found else None
+def with_early_sign(answer: Answer, night: str, harm: Answer, tolerated: float | None) -> Answer:
+    """The answer, WATCH where no label of the night has come and more errors are expected than are tolerated.
+
+    That holds where even the upper end of the accuracy that the champion's confidence promises is too low.
+    """
+    found = [row for row in answer.facts.get("expected", ()) if row["method"] == EARLY]
+    labelled = night in harm.facts.get("figures", {})
+    if labelled or tolerated is None or not found or found[0]["high"] >= 1 - tolerated:
+        return answer
+    sign = (
+        f"without labels, {100 * found[0]['accuracy']:.1f} % right answers are expected, at most "
+        f"{100 * found[0]['high']:.1f} %, and {100 * (1 - tolerated):.1f} % are asked for: an early sign only, "
+        "which labels have to confirm"
+    )
+    against = answer.against or WATCH
+    said = (*answer.said, sign) if answer.against else (sign, *answer.said)
+    return Answer(answer.asked, against, said, answer.facts | {"early_sign": True})
+
+
+def tolerated_error(watch: Watch, champion: Served) -> float | None:
+    """The least error on all images that a monitor tolerates; None where no monitor is on it."""
+    accepted = accepted_risks(list(champion.findings().values())).get(("error", ALL))
+    margins = [monitor.margin for monitor in watch.harm.monitors if (monitor.risk, monitor.slice) == ("error", ALL)]
+    return accepted + min(margins) if margins and accepted is not None else None
 
 
 def snapshot(windows: list[ScoredWindow], model: str) -> Snapshot:
@@ -96,7 +120,7 @@ def snapshot(windows: list[ScoredWindow], model: str) -> Snapshot:
     )
 
 
-def early_figures(tonight: ScoredWindow, champion: Served, harm: Answer, watch: Watch, seed: int) -> dict[str, Any]:
+def early_figures(tonight: ScoredWindow, champion: Served, watch: Watch, seed: int) -> dict[str, Any]:
     """The accuracy that is expected without labels, and the images to ask for."""
     now, then = tonight.answers(champion.digest), champion.calibration()
     columns = [PROBABILITY + c for c in classes_of(now)]

@@ -43,6 +43,7 @@ def watch_harm(
 
     `scored` are the windows that the champion has answered, tonight's last; `before` is the `harm` of the last night on
     record, or nothing; `requests` are the images that were asked for, night by night, with the weights of their losses.
+    Labels of a window that cannot be read count on the night after they were corrected, and hold up no others.
     """
     read: dict[str, str] = before.get("read", {}) if before.get("model") == champion.digest else {}
     sources = {window.name: labels_source(window.folder, tonight.date) for window, _ in scored}
@@ -81,16 +82,13 @@ def watch_harm(
 def read_all(
     pairs: list[tuple[Window, ScoredWindow]], champion: Served, tonight: Window
 ) -> tuple[list[pd.DataFrame], dict[str, str]]:
-    """The answers with labels of each window; and for each whose labels cannot be read, the sentence that says why.
-
-    Labels that cannot be read count on the night after they were corrected, and hold up no others.
-    """
+    """The answers with labels of each window; and for each whose labels cannot be read, the sentence that says why."""
     tables, unread = [], {}
     for window, scored in pairs:
         try:
             tables.append(labelled(window, scored, champion, tonight))
         except DataRejected as error:
-            unread[window.name] = f"labels of the night {window.name} cannot be read: {error}"
+            unread[window.name] = f"the labels of the night {window.name} cannot be read: {error}"
     return tables, unread
 
 

@@ -62,6 +62,13 @@ def find_windows(root: Path) -> list[Window]:
     return found
 
 
+def nights_between(root: Path, first: dt.date, last: dt.date) -> list[Window]:
+    """A window for every day from `first` to `last`, both included, there or not."""
+    if last < first:
+        raise BadInput(f"the last night, {last}, lies before the first, {first}")
+    return [Window(day, root / day.isoformat()) for day in days(first, last)]
+
+
 def days(first: dt.date, last: dt.date) -> Iterable[dt.date]:
     """Every day from `first` to `last`, both included."""
     return (first + dt.timedelta(days=n) for n in range((last - first).days + 1))

@@ -125,10 +125,7 @@ def test_rules_refuse_what_they_do_not_know(change: dict[str, object]) -> None:
         AlertRules.model_validate(RULES.model_dump() | change)
 
 
-def test_bundled_rules_call_somebody_for_all_that_is_not_healthy_or_watched() -> None:
-    assert set(load_watch(Path("governance/watch.yaml")).alerts.page_on) == {
-        "HARM",
-        "NO DATA",
-        "CANNOT JUDGE",
-        "MISSED",
-    }
+@pytest.mark.parametrize("file", ["watch.yaml", "watch.scaffold.yaml"])
+def test_bundled_rules_call_somebody_for_all_that_is_not_healthy_or_watched(file: str) -> None:
+    alerts = load_watch(Path("governance") / file).alerts
+    assert set(alerts.page_on) == {"HARM", "NO DATA", "CANNOT JUDGE", "MISSED"}

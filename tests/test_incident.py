@@ -16,7 +16,7 @@ from tests.accepted_versions import PROJECT
 NIGHT, CASES = dt.date(2026, 6, 3), Path("ground/cases")
 CAUSE = "harm on desk <B>: 81.0 % right [74.2, 86.4], 90 % are demanded."
 EVIDENCE = {
-    "harm": {"value": 0.81234567, "n": 158},
+    "harm": {"value": 0.81234567, "n": 158, "evidence": 22_702.4, "short": ["error/all", "error/stroke=thin"]},
     "slices": [{"name": "desk B", "value": 0.5}, {"name": "desk C", "value": 0.75}],
 }
 
@@ -35,11 +35,13 @@ def test_incident_that_a_rollback_answered_is_told_with_its_figures(in_use: Regi
     said = [sentence for _, _, sentence in told]
     assert "version 3 became champion" in said
     assert "a rollback was rehearsed: it would hold" in said
-    assert said[-1].startswith("version 2 put back in place of version 3, by ")
+    assert said[-1].startswith("version 2 put back in place of version 3, by the nightly rules (")
     page = incident_page(incident, entries(in_use), "the owner")
     assert "Harm on desk &lt;B&gt;" in page
     assert "<code>keel audit --project pets</code>" in page
     assert "<td>harm/value</td><td>0.8123</td>" in page
+    assert "<td>harm/evidence</td><td>22,702</td>" in page
+    assert "<td>harm/short</td><td>error/all, error/stroke=thin</td>" in page
     assert "<h3>slices</h3>" in page
     assert "<tr><td>desk C</td><td>0.75</td></tr>" in page
     assert f"{moved.body['seconds']:.1f} s" in page
