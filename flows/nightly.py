@@ -31,14 +31,17 @@ from tasks.night import CANNOT_JUDGE, HARM, NO_DATA, Answer, Night, sentence_of,
 from tasks.night_tables import ScoredWindow, labelled_images
 from tasks.nights import (
     KIND,
+    copy_of,
     counted_before,
     due,
     is_late,
+    is_mended,
     last_before,
     night_of,
     nights_on_record,
     recorded,
     reference_nights,
+    refused,
     remembered,
     requests,
     rollback_for,
@@ -145,10 +148,10 @@ def revalidate(registry: Registry, about: Project, watch: Watch, window: Window,
     found = look_at(window, about, [one.model for one in served.values()], place / window.name)
     scored = found if isinstance(found, ScoredWindow) else None
     night = recorded(entries, window.name, scored.digest() if scored else "", served["champion"].digest)
-    if night is not None:
+    if night is not None and not is_mended(night, scored.broken() if scored else ()):
         logger.info("on record: %s", night.sentence)
     else:
-        data = ask_data(found, watch)
+        data = ask_data(found, watch, copy_of(entries, window.name, scored.digest()) if scored else None)
         refuse_tomorrow(window, data, watch)
         body, rows = judge(registry, about, watch, window, scored, data, served)
         night = record_night(registry, body, rows, place / window.name)
@@ -202,7 +205,7 @@ def judge(
         if is_late(entries, window.name):
             harm = counted_before(own, champion.digest, harm.facts)
         else:
-            pairs = answered(about, champion, window, watch)
+            pairs = answered(about, champion, window, watch, refused(entries))
             harm = watch_harm(
                 registry.ledger, about.name, watch, champion, window, pairs, harm.facts, requests(entries)
             )
@@ -243,31 +246,42 @@ def tried(
     known = before.body["shadow"] if before else None
     if not watch.shadow.nights or "challenger" not in served or not sound:
         return known, []
-    if is_late(registry.ledger.read(registry.project), window.name):
+    entries = registry.ledger.read(registry.project)
+    if is_late(entries, window.name):
         return known, []
     champion, challenger = served["champion"], served["challenger"]
-    pairs = [pair for pair in answered(about, champion, window, watch) if pair[1].has(challenger.digest)]
+    pairs = answered(about, champion, window, watch, refused(entries))
+    pairs = [pair for pair in pairs if pair[1].has(challenger.digest)]
     return watch_shadow(registry.ledger, about.name, watch.shadow, champion, challenger, window, pairs, known or {})
 
 
-def ask_data(found: ScoredWindow | Answer, watch: Watch) -> Answer:
-    """Whether there is anything to judge: enough images, which keep their contract."""
+def ask_data(found: ScoredWindow | Answer, watch: Watch, copied: str | None) -> Answer:
+    """Whether there is anything to judge: enough images, which keep their contract and were not `copied` of a night."""
     if isinstance(found, Answer):
         return found
     images = len(found.table())
     if images < watch.least_images:
         return Answer(True, NO_DATA, (f"{images} images came, and a night takes {watch.least_images}",))
+    if copied is not None:
+        return Answer(True, CANNOT_JUDGE, (f"the images are those of the night {copied}, sent again",))
     broken = found.broken()
     if broken:
         return Answer(True, CANNOT_JUDGE, tuple(f"the window breaks its contract: {rule}" for rule in broken))
     return Answer(True, "", ())
 
 
-def answered(about: Project, champion: Served, tonight: Window, watch: Watch) -> list[tuple[Window, ScoredWindow]]:
-    """The windows of the last days that the champion has answered, tonight's last; late labels are looked for there."""
+def answered(
+    about: Project, champion: Served, tonight: Window, watch: Watch, without: set[str]
+) -> list[tuple[Window, ScoredWindow]]:
+    """The windows of the last days that the champion has answered, tonight's last, `without` nights that were refused.
+
+    Late labels are looked for there.
+    """
     first = tonight.date - dt.timedelta(days=watch.late_labels_days)
     windows = [
-        window for window in nights_between(tonight.folder.parent, first, tonight.date) if window.folder.is_dir()
+        window
+        for window in nights_between(tonight.folder.parent, first, tonight.date)
+        if window.folder.is_dir() and (window == tonight or window.name not in without)
     ]
     pairs = [(window, at(about, window.name)) for window in windows]
     return [(window, scored) for window, scored in pairs if scored.has(champion.digest) and not scored.broken()]
@@ -300,7 +314,7 @@ def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Pa
     date, cause = dt.date.fromisoformat(night.night), night.body["sentences"][0]
     moved = rollback_for(entries, night.night)
     if moved is None:
-        images = harmed_images(root, about, night)
+        images = harmed_images(root, about, night, refused(entries))
         answer = roll_back_if_proved(registry, images, root, watch.rollback, date, cause, about.cases)
     else:
         answer = Acted(moved, None, f"version {moved.body['version']} was put back")
@@ -308,11 +322,12 @@ def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Pa
     open_incident(registry, date, cause, evidence, answer.sentence)
 
 
-def harmed_images(root: Path, about: Project, night: Night) -> pd.DataFrame:
-    """The labelled images from the night on which harm most likely began up to this one."""
+def harmed_images(root: Path, about: Project, night: Night, without: set[str]) -> pd.DataFrame:
+    """The labelled images from the night on which harm most likely began to this one, `without` nights refused."""
     last = dt.date.fromisoformat(night.night)
     first = dt.date.fromisoformat(night.body["harm"]["harm"]["began"] or night.night)
-    return labelled_images([(window, at(about, window.name)) for window in nights_between(root, first, last)], last)
+    windows = [window for window in nights_between(root, first, last) if window.name not in without]
+    return labelled_images([(window, at(about, window.name)) for window in windows], last)
 
 
 def show(

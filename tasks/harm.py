@@ -135,19 +135,29 @@ def advance_all(
     """Every monitor's state after the labels that arrived on one night.
 
     `table` holds the champion's answers to the images whose labels arrived: label, predicted, prob_<class>, unit,
-    weight (1 for labels that came by themselves, else what `to_label` said) and the columns slice_<column>. A monitor
-    begins anew when the champion or what it tolerates has changed.
+    weight (1 for labels that came by themselves, else what `to_label` said) and the columns slice_<column>.
     """
     _require(table, ["unit", "weight"])
+    found = begin_all(states, rules, accepted, champion)
+    for monitor, place, _ in _places(rules, accepted):
+        rows, key = rows_of(table, place), f"{monitor.name}/{place}"
+        told = losses(rows, monitor.risk)
+        found[key] = advance(found[key], told, rows["weight"].to_numpy(), rows["unit"].to_numpy(), night)
+    return found
+
+
+def begin_all(states: States, rules: HarmRules, accepted: Accepted, champion: str) -> States:
+    """A state for every monitor that the rules name: the one that it had, or one that has seen nothing.
+
+    A monitor begins anew when the champion or what it tolerates has changed.
+    """
     found: States = {}
     for monitor, place, tolerated in _places(rules, accepted):
         key = f"{monitor.name}/{place}"
         before = states.get(key)
         if before is None or (before.champion, before.tolerated) != (champion, tolerated):
             before = begin(champion, tolerated, key)
-        rows = rows_of(table, place)
-        told = losses(rows, monitor.risk)
-        found[key] = advance(before, told, rows["weight"].to_numpy(), rows["unit"].to_numpy(), night)
+        found[key] = before
     return found
 
 

@@ -33,6 +33,22 @@ def recorded(entries: Iterable[Entry], night: str, window: str, model: str) -> N
     return found if found.body["model"] == model or rollback_for(held, night) else None
 
 
+def is_mended(night: Night, broken: Iterable[str]) -> bool:
+    """Whether a night on record broke its contract and its window, read again, does not: it is then judged anew."""
+    return bool(night.body["broken"]) and not list(broken)
+
+
+def copy_of(entries: Iterable[Entry], night: str, window: str) -> str | None:
+    """The earlier night with exactly these images: sent again, they are no new evidence."""
+    held = nights_on_record(entries).values()
+    return next((n.night for n in held if n.night < night and n.body["window"] == window), None)
+
+
+def refused(entries: Iterable[Entry]) -> set[str]:
+    """The nights whose window broke its contract or was sent before: their labels are not asked."""
+    return {n.night for n in nights_on_record(entries).values() if n.body["broken"]}
+
+
 def rollback_for(entries: Iterable[Entry], night: str) -> Entry | None:
     """The finished rollback that was made on that night's evidence, if any."""
     held = list(entries)

@@ -58,8 +58,9 @@ def score_window(
     measured = pd.read_parquet(out / "measured.parquet")
     images = listed.merge(measured, on="path", how="left", validate="one_to_one")
     classes = about.classes or json.loads((models[0] / "model.json").read_text(encoding="utf-8"))["classes"]
+    group = about.group if about.group in images else None
     result = run_contract(
-        WINDOW_CONTRACT, image_frame(images, about.group, params), image_parameters(params, classes), contracts
+        WINDOW_CONTRACT, image_frame(images, group, params), image_parameters(params, classes), contracts
     )
     window_table(images, about, window.name).to_parquet(out / WINDOW, index=False)
     (out / CONTRACT).write_text(json.dumps(result.record(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

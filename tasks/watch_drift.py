@@ -53,8 +53,11 @@ def watch_drift(
         unasked = Answer(False, "", (said,), facts)
         return kept(tonight, with_early_sign(unasked, tonight.night, harm, tolerated))
     before = snapshot(reference, champion.digest)
-    with threadpool_limits(1):  # the matrices are small: threads would only wait for each other
-        drift = judge_drift(before, snapshot([tonight], champion.digest), watch.drift, seed)
+    try:
+        with threadpool_limits(1):  # the matrices are small: threads would only wait for each other
+            drift = judge_drift(before, snapshot([tonight], champion.digest), watch.drift, seed)
+    except EvidenceMissing as error:
+        return kept(tonight, Answer(True, CANNOT_JUDGE, (str(error),), facts))
     facts["drift"] = {**drift.as_dict(), "p": drift.p, "notes": list(drift.sentences)}
     answer = answer_of(drift, facts, tonight.night, harm, tolerated)
     return kept(tonight, with_early_sign(answer, tonight.night, harm, tolerated))

@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.counted import arrived, counted_images, rows_to_count
 from tasks.e_detector import MonitorState
 from tasks.errors import DataRejected
-from tasks.harm import Harm, accepted_risks, advance_all, judge_harm, unwatched
+from tasks.harm import Harm, accepted_risks, advance_all, begin_all, judge_harm, unwatched
 from tasks.intervals import wilson
 from tasks.ledger import Ledger
 from tasks.night import CANNOT_JUDGE, HARM, WATCH, Answer
@@ -43,36 +43,22 @@ def watch_harm(
 
     `scored` are the windows that the champion has answered, tonight's last; `before` is the `harm` of the last night on
     record, or nothing; `requests` are the images that were asked for, night by night, with the weights of their losses.
-    While the labels of one window cannot be read, none is counted: the night after they were mended counts them all.
+    Labels of a window that cannot be read count on the night after they were corrected, and hold up no others.
     """
-    try:
-        return count(ledger, project, watch, champion, tonight, scored, before, requests)
-    except DataRejected as error:
-        return Answer(False, CANNOT_JUDGE, (f"the labels cannot be read: {error}",), before)
-
-
-def count(
-    ledger: Ledger,
-    project: str,
-    watch: Watch,
-    champion: Served,
-    tonight: Window,
-    scored: list[tuple[Window, ScoredWindow]],
-    before: dict[str, Any],
-    requests: dict[str, dict[str, float]],
-) -> Answer:
-    """The same; DataRejected where the labels of a window cannot be read."""
     read: dict[str, str] = before.get("read", {}) if before.get("model") == champion.digest else {}
     sources = {window.name: labels_source(window.folder, tonight.date) for window, _ in scored}
     changed = [pair for pair in scored if sources[pair[0].name] != read.get(pair[0].name)]
     known = counted_images(ledger, project, champion.digest)
-    tables = [arrived(labelled(window, table, champion, tonight), known) for window, table in changed]
-    weighted = [with_weights(table, requests) for table in tables if len(table)]
+    tables, unread = read_all(changed, champion, tonight)
+    sources = {name: source for name, source in sources.items() if name not in unread}
+    weighted = [with_weights(fresh, requests) for fresh in (arrived(table, known) for table in tables) if len(fresh)]
     fresh = pd.concat(weighted) if weighted else pd.DataFrame({"window": [], "image_id": [], "label": []})
     accepted = accepted_risks(list(champion.findings().values()))
     states = {key: MonitorState.model_validate(state) for key, state in before.get("states", {}).items()}
     if len(fresh):
         states = advance_all(states, watch.harm, fresh, accepted, champion.digest, tonight.name)
+    elif states:
+        states = begin_all(states, watch.harm, accepted, champion.digest)
     harm = judge_harm(states, watch.harm) if states else None
     facts = {
         "model": champion.digest,
@@ -86,8 +72,24 @@ def count(
     }
     said = [*say_labels(fresh, tonight, watch), *(say_harm(harm, states, watch) if harm else [])]
     against = "" if harm is None else HARM if harm.alarm else WATCH if harm.warning else ""
-    asked = harm is not None and len(fresh) > 0
-    return Answer(asked, against, tuple(said if against != HARM else reversed(said)), facts)
+    if against == HARM:
+        return Answer(True, HARM, (*reversed(said), *unread.values()), facts)
+    if unread:
+        return Answer(True, CANNOT_JUDGE, (*unread.values(), *said), facts)
+    return Answer(harm is not None and len(fresh) > 0, against, tuple(said), facts)
+
+
+def read_all(
+    pairs: list[tuple[Window, ScoredWindow]], champion: Served, tonight: Window
+) -> tuple[list[pd.DataFrame], dict[str, str]]:
+    """The answers with labels of each window; and for each whose labels cannot be read, the sentence that says why."""
+    tables, unread = [], {}
+    for window, scored in pairs:
+        try:
+            tables.append(labelled(window, scored, champion, tonight))
+        except DataRejected as error:
+            unread[window.name] = f"the labels of the night {window.name} cannot be read: {error}"
+    return tables, unread
 
 
 def labelled(window: Window, scored: ScoredWindow, champion: Served, tonight: Window) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tasks.digests import canonical_json, sha256_file, sha256_text
@@ -87,7 +88,8 @@ def with_late_labels(table: pd.DataFrame, folder: Path, known_by: dt.date) -> pd
     if not file.is_file():
         return table
     late = _read_late(file)
-    late = late[[not at or dt.datetime.fromisoformat(at).date() <= known_by for at in late[LABELLED_AT]]]
+    known = [not at or dt.datetime.fromisoformat(at).date() <= known_by for at in late[LABELLED_AT]]
+    late = late[np.array(known, dtype=bool)]
     strangers = sorted(set(late["file_name"]) - set(table["path"]))
     if strangers:
         raise DataRejected(f"{file} labels images that the window does not have: {', '.join(strangers[:5])}")

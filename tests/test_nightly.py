@@ -126,6 +126,21 @@ def test_without_a_sound_window_a_night_has_no_data_or_cannot_be_judged_until_th
     assert len(entries("night")) == 5
 
 
+def test_a_window_sent_again_counts_no_label_twice_and_a_mended_one_is_judged_after_all() -> None:
+    first = write_window("2026-06-01", seed=1)
+    shutil.copytree(first, PRODUCTION / "2026-06-02")
+    misspelt = write_window("2026-06-03", seed=3) / "metadata.csv"
+    right = misspelt.read_text()
+    misspelt.write_text(right.replace("cat", "cta", 1))
+    nights = judge(1, 3)
+    assert [night.verdict for night in nights] == [HEALTHY, CANNOT_JUDGE, CANNOT_JUDGE]
+    assert "the images are those of the night 2026-06-01, sent again" in nights[1].sentence
+    assert counted(nights[2]) == 12
+    misspelt.write_text(right)
+    [mended] = judge(3)
+    assert (mended.verdict, mended.body["harm"]["counted"], counted(mended)) == (HEALTHY, 12, 24)
+
+
 def test_harm_opens_one_incident_even_after_a_kill_and_the_next_night_begins_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -25,14 +25,17 @@ from tasks.night import (
 )
 from tasks.night_lines import night_lines
 from tasks.nights import (
+    copy_of,
     counted_before,
     due,
     figures,
     is_late,
+    is_mended,
     last_before,
     nights_on_record,
     recorded,
     reference_nights,
+    refused,
     remembered,
     requests,
     rollback_for,
@@ -127,6 +130,20 @@ def test_a_night_is_on_record_for_its_images_and_its_model_and_after_the_model_w
     assert rollback_for(ledger.read(), "2026-06-01") is None
     ledger.append("done", "pets", {"intent": intent.number})
     assert recorded(ledger.read(), "2026-06-01", "w1", OTHER) is not None
+
+
+def test_a_window_that_was_sent_before_is_known_by_the_earlier_night_and_refused_ones_are_named(ledger: Ledger) -> None:
+    enter(ledger, 1, window="a")
+    enter(ledger, 2, CANNOT_JUDGE, window="b", broken=["labels are known: 1 break it"])
+    entries = ledger.read("pets")
+    assert copy_of(entries, "2026-06-03", "a") == "2026-06-01"
+    assert copy_of(entries, "2026-06-01", "a") is None
+    assert copy_of(entries, "2026-06-03", "c") is None
+    assert refused(entries) == {"2026-06-02"}
+    sound, broken = nights_on_record(entries).values()
+    assert is_mended(broken, [])
+    assert not is_mended(broken, ["labels are known: 1 break it"])
+    assert not is_mended(sound, [])
 
 
 def test_labels_are_late_once_a_later_night_or_labels_of_this_one_were_counted(ledger: Ledger) -> None:

@@ -80,6 +80,18 @@ def test_units_are_the_projects_where_an_image_has_one(
     assert window.table()["unit"].tolist() == ["s", "s", alone[0], "t", "t", alone[1]]
 
 
+def test_a_window_without_the_projects_columns_is_read_all_the_same(
+    tmp_path: Path, models: list[Path], check_data_params: CheckDataParams
+) -> None:
+    file = drawn(tmp_path) / "metadata.csv"
+    pd.read_csv(file)[["file_name"]].to_csv(file, index=False)
+    about = PETS.model_copy(update={"group": "subject", "unit": "scan", "slices": ["device"]})
+    window = scored(tmp_path, check_data_params, models[:1], about)
+    assert window.broken() == []
+    assert window.table()["group"].tolist() == window.table()["path"].tolist()
+    assert (window.table()["slice_device"] == "").all()
+
+
 def test_a_late_label_scores_nothing_again_and_a_changed_image_scores_everything(
     tmp_path: Path, models: list[Path], check_data_params: CheckDataParams
 ) -> None:

@@ -70,6 +70,19 @@ def test_a_night_that_looks_different_is_watched_unless_its_own_labels_prove_the
     assert ask(watch, tonight, reference, champion, figures(2, 30, 0.21)).against == WATCH
 
 
+def test_a_night_of_too_few_units_cannot_be_judged_and_ends_no_run(
+    tmp_path: Path, watch: Watch, reference: list[ScoredWindow]
+) -> None:
+    tonight = draw_window(tmp_path, NIGHT)
+    table = tonight.table()
+    table.assign(unit=np.where(np.arange(len(table)) % 2, "left", "right")).to_parquet(
+        tonight.folder / "window.parquet"
+    )
+    answer = ask(watch, tonight, reference, draw_served(tmp_path / "v1"))
+    assert (answer.asked, answer.against) == (True, CANNOT_JUDGE)
+    assert answer.said[0].startswith("the night has 30 images of 2 units, `least_images` asks for 4")
+
+
 def test_drift_is_not_asked_before_the_reference_is_there(
     tmp_path: Path, watch: Watch, reference: list[ScoredWindow]
 ) -> None:

@@ -117,7 +117,7 @@ def test_another_champion_begins_anew_with_the_labels_of_the_windows_that_it_ans
     assert answer.facts["model"] == newer.digest
 
 
-def test_labels_that_cannot_be_read_are_named_and_none_is_counted(
+def test_labels_that_cannot_be_read_are_named_and_hold_up_no_others(
     tmp_path: Path, watch: Watch, champion: Served
 ) -> None:
     first, second = scored(tmp_path, 1), scored(tmp_path, 2)
@@ -128,8 +128,47 @@ def test_labels_that_cannot_be_read_are_named_and_none_is_counted(
     assert "contradicts the labels of 000.png" in answer.said[0]
     (first[0].folder / "labels.csv").unlink()
     mended = ask(tmp_path, watch, champion, [first, second], answer.facts)
-    assert (mended.against, mended.facts["counted"]) == ("", 30)
+    assert answer.facts["counted"] == 30
+    assert (mended.against, mended.facts["counted"]) == ("", 0)
     assert mended.facts["states"]["error/all"]["labels"] == 60
+
+
+def test_labels_that_cannot_be_read_hide_no_harm_and_count_once_they_can(
+    tmp_path: Path, watch: Watch, champion: Served
+) -> None:
+    first, second = scored(tmp_path, 1), scored(tmp_path, 2, wrong=20)
+    file = first[0].folder / "labels.csv"
+    file.write_text("file_name,label\nnone.png,dog\n")
+    answer = ask(tmp_path, watch, champion, [first, second])
+    assert (answer.against, answer.facts["counted"]) == (HARM, 30)
+    assert "the labels of the night 2026-06-01 cannot be read" in answer.said[-1]
+    file.unlink()
+    later = ask(tmp_path, watch, champion, [first, second, scored(tmp_path, 3, labelled=0)], answer.facts)
+    assert later.facts["counted"] == 30
+    assert "2026-06-01" in later.facts["figures"]
+
+
+def test_evidence_against_a_former_champion_does_not_speak_against_the_next(
+    tmp_path: Path, watch: Watch, champion: Served
+) -> None:
+    before = ask(tmp_path, watch, champion, [scored(tmp_path, 1, wrong=10)])
+    assert before.against == WATCH
+    newer = Served("2", "n" * 64, champion.folder, 2)
+    second = scored(tmp_path, 2, labelled=0)
+    (second[1].folder / "scores" / champion.digest).rename(second[1].folder / "scores" / newer.digest)
+    answer = ask(tmp_path, watch, newer, [second], before.facts)
+    assert (answer.asked, answer.against, answer.facts["harm"]["evidence"]) == (False, "", 0.0)
+
+
+def test_a_monitor_added_to_the_rules_begins_on_a_night_without_labels(
+    tmp_path: Path, watch: Watch, champion: Served
+) -> None:
+    before = ask(tmp_path, watch, champion, [scored(tmp_path, 1)])
+    more = watch.harm.monitors[0].model_copy(update={"name": "brier", "risk": "brier"})
+    wider = watch.model_copy(update={"harm": watch.harm.model_copy(update={"monitors": [*watch.harm.monitors, more]})})
+    answer = ask(tmp_path, wider, champion, [scored(tmp_path, 2, labelled=0)], before.facts)
+    labels = {key: state["labels"] for key, state in answer.facts["states"].items()}
+    assert labels == {"error/all": 30, "brier/all": 0}
 
 
 def test_labels_that_were_asked_for_weigh_as_drawn_unless_others_came_too() -> None:

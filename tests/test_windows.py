@@ -100,3 +100,7 @@ def test_labels_are_read_again_when_either_file_changes_or_a_day_passes_over_lat
     assert labels_source(tmp_path, JUNE[1]) == listed
     told = labels_source(late(tmp_path, "b.png,dog,2026-06-02"), JUNE[0])
     assert told not in (listed, labels_source(tmp_path, JUNE[1]))
+
+
+def test_a_file_of_late_labels_with_a_header_alone_tells_of_none(tmp_path: Path) -> None:
+    assert known(late(tmp_path), 1) == ["cat", "", ""]
