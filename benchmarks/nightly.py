@@ -33,7 +33,7 @@ from PIL import Image
 HERE = Path(__file__).parent.parent
 NAME = "digits"
 REFERENCE = [f"2026-06-0{day}" for day in range(1, 6)]
-FIRST = dt.date(2027, 1, 1)
+FIRST = dt.date(2026, 7, 1)
 SIZES, QUICK_SIZES = (40, 1_000, 10_000, 100_000), (40, 10_000, 20_000)
 FROM, MEMORY = 10_000, 1.25
 LABELLED_EVERY = 20

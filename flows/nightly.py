@@ -117,13 +117,19 @@ def place_of_windows(about: Project, windows: str | None) -> Path:
 
 
 def nights_to_judge(registry: Registry, watch: Watch, root: Path, date: str | None, until: str | None) -> list[Window]:
-    """The windows, oldest first, there or not."""
-    entries = registry.ledger.sound(registry.project)
+    """The windows, oldest first, there or not; BadInput for a night to come, which would make all until then late."""
+    entries, today = registry.ledger.sound(registry.project), the_day("today", watch)
     if date is None and until is None:
-        return [Window(day, root / day.isoformat()) for day in due(entries, there(root), None, watch.catch_up)]
+        nights = due(entries, there(root), None, watch.catch_up)
+        for day in (night for night in nights if night > today):
+            logger.warning("%s is to come and is left for then; correct its date if that is wrong", root / f"{day}")
+        return [Window(day, root / day.isoformat()) for day in nights if day <= today]
     day = the_day(date or until or "", watch)
+    last = the_day(until, watch) if until is not None else day
+    if last > today:
+        raise BadInput(f"the night {last} is to come: today is {today} in {watch.time_zone}; correct the date")
     if until is not None:
-        return nights_between(root, day, the_day(until, watch))
+        return nights_between(root, day, last)
     asked = due(entries, (), day, watch.catch_up) if date in ("yesterday", "today") else [day]
     return [Window(one, root / one.isoformat()) for one in asked]
 
@@ -152,7 +158,6 @@ def revalidate(registry: Registry, about: Project, watch: Watch, window: Window,
         logger.info("on record: %s", night.sentence)
     else:
         data = ask_data(found, watch, copy_of(entries, window.name, scored.digest()) if scored else None)
-        refuse_tomorrow(window, data, watch)
         body, rows = judge(registry, about, watch, window, scored, data, served)
         night = record_night(registry, body, rows, place / window.name)
     act(registry, about, watch, night, root)
@@ -160,12 +165,6 @@ def revalidate(registry: Registry, about: Project, watch: Watch, window: Window,
     if not is_shown(night, place):
         show(registry, about, watch, window, night, scored)
     return night
-
-
-def refuse_tomorrow(window: Window, data: Answer, watch: Watch) -> None:
-    """BadInput for a night to come without images: on record, it would have every night until then come too late."""
-    if data.against == NO_DATA and window.date > the_day("today", watch):
-        raise BadInput(f"the night {window.name} is to come, and {window.folder} holds no images yet; correct the date")
 
 
 def serving(registry: Registry, out: Path) -> dict[str, Served]:

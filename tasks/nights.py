@@ -103,14 +103,19 @@ def figures(entries: Iterable[Entry], level: float) -> dict[str, dict[str, float
 
 
 def reference_nights(entries: Iterable[Entry], first: dt.date | None, count: int) -> list[str]:
-    """The first `count` nights on record, from `first` on, with enough images, a sound contract and no harm."""
+    """The first `count` nights on record, from `first` on, with enough images, a sound contract and no harm.
+
+    The nights from which an alarm says that harm began are left out with the night of the alarm.
+    """
     start = first.isoformat() if first else ""
+    nights = nights_on_record(entries).values()
+    harmed = [(n.body["harm"]["harm"]["began"] or n.night, n.night) for n in nights if n.verdict == HARM]
     sound = [
         n.night
-        for n in nights_on_record(entries).values()
+        for n in nights
         if n.night >= start and not n.body["broken"] and n.body["images"] and n.verdict not in (HARM, NO_DATA)
     ]
-    return sound[:count]
+    return [night for night in sound if not any(began <= night <= alarm for began, alarm in harmed)][:count]
 
 
 def requests(entries: Iterable[Entry]) -> dict[str, dict[str, float]]:

@@ -51,7 +51,7 @@ def watch_harm(
     known = counted_images(ledger, project, champion.digest)
     tables, unread = read_all(changed, champion, tonight)
     sources = {name: source for name, source in sources.items() if name not in unread}
-    weighted = [with_weights(fresh, requests) for fresh in (arrived(table, known) for table in tables) if len(fresh)]
+    weighted = [fresh for table in tables if len(fresh := fairly(table, known, requests))]
     fresh = pd.concat(weighted) if weighted else pd.DataFrame({"window": [], "image_id": [], "label": []})
     accepted = accepted_risks(list(champion.findings().values()))
     states = {key: MonitorState.model_validate(state) for key, state in before.get("states", {}).items()}
@@ -76,7 +76,7 @@ def watch_harm(
         return Answer(True, HARM, (*reversed(said), *unread.values()), facts)
     if unread:
         return Answer(True, CANNOT_JUDGE, (*unread.values(), *said), facts)
-    return Answer(harm is not None and len(fresh) > 0, against, tuple(said), facts)
+    return Answer(harm is not None and len(fresh) >= watch.least_images, against, tuple(said), facts)
 
 
 def read_all(
@@ -97,15 +97,21 @@ def labelled(window: Window, scored: ScoredWindow, champion: Served, tonight: Wi
     return with_labels(scored.answers(champion.digest), window.folder, tonight.date).assign(window=window.name)
 
 
-def with_weights(fresh: pd.DataFrame, requests: dict[str, dict[str, float]]) -> pd.DataFrame:
-    """The labels that arrived for one window, with the weight of each.
+def fairly(table: pd.DataFrame, known: set[tuple[str, str]], requests: dict[str, dict[str, float]]) -> pd.DataFrame:
+    """The labels of one window that count from tonight on, with the weight of each.
 
-    Where only labels arrived that were asked for, they have the weights of their drawing; labels that came by
-    themselves have a weight of 1, and so have those that were asked for among them.
+    Where only labels arrived that were asked for, they have the weights of their drawing. Labels that came by
+    themselves have a weight of 1; labels that were asked for among them were sought where errors are likely, and wait
+    until the whole window is labelled, when nothing is sought any more.
     """
-    asked = requests.get(fresh["window"].iloc[0], {})
-    weights = fresh["image_id"].map(asked)
-    return fresh.assign(weight=weights if weights.notna().all() else 1.0)
+    fresh = arrived(table, known)
+    asked = requests.get(table["window"].iloc[0], {}) if len(table) else {}
+    weights = fresh["image_id"].map(asked).astype(float)
+    if (table["label"] != "").all() or weights.isna().all():
+        return fresh.assign(weight=1.0)
+    if weights.notna().all():
+        return fresh.assign(weight=weights)
+    return fresh[weights.isna()].assign(weight=1.0)
 
 
 def figures_by_night(fresh: pd.DataFrame, level: float) -> dict[str, dict[str, float]]:

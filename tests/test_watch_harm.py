@@ -14,7 +14,7 @@ from tasks.night import CANNOT_JUDGE, HARM, WATCH, Answer
 from tasks.night_tables import ScoredWindow
 from tasks.versions import Served
 from tasks.watch import Watch, load_watch
-from tasks.watch_harm import watch_harm, with_weights
+from tasks.watch_harm import watch_harm, fairly
 from tasks.windows import Window
 from tests.drawn_nights import draw_served, draw_window
 from tests.small_nights import write_watch
@@ -172,11 +172,14 @@ def test_a_monitor_added_to_the_rules_begins_on_a_night_without_labels(
 
 
 def test_labels_that_were_asked_for_weigh_as_drawn_unless_others_came_too() -> None:
-    fresh = pd.DataFrame({"window": "2026-06-01", "image_id": ["a", "b"]})
+    window = pd.DataFrame({"window": "2026-06-01", "image_id": ["a", "b", "c"], "label": ["cat", "dog", ""]})
     asked = {"2026-06-01": {"a": 0.5, "b": 1.7}}
-    assert with_weights(fresh, asked)["weight"].tolist() == [0.5, 1.7]
-    assert with_weights(fresh, {"2026-06-01": {"a": 0.5}})["weight"].tolist() == [1, 1]
-    assert with_weights(fresh, {"2026-06-02": {"a": 0.5}})["weight"].tolist() == [1, 1]
+    assert fairly(window, set(), asked)["weight"].tolist() == [0.5, 1.7]
+    assert fairly(window, set(), {"2026-06-02": {"a": 0.5}})["weight"].tolist() == [1, 1]
+    mixed = fairly(window, set(), {"2026-06-01": {"a": 0.5}})  # `a` waits for the rest of the window
+    assert (mixed["image_id"].tolist(), mixed["weight"].tolist()) == (["b"], [1])
+    whole = fairly(window.assign(label="cat"), {("2026-06-01", "b")}, asked)
+    assert (whole["image_id"].tolist(), whole["weight"].tolist()) == (["a", "c"], [1, 1])
 
 
 def test_a_slice_that_the_release_was_never_judged_on_is_on_record_as_unwatched(
