@@ -14,7 +14,7 @@ from tasks.night import CANNOT_JUDGE, HARM, WATCH, Answer
 from tasks.night_tables import ScoredWindow
 from tasks.versions import Served
 from tasks.watch import Watch, load_watch
-from tasks.watch_harm import watch_harm, fairly
+from tasks.watch_harm import fairly, watch_harm
 from tasks.windows import Window
 from tests.drawn_nights import draw_served, draw_window
 from tests.small_nights import write_watch
