@@ -115,7 +115,7 @@ AFTER = (  # drift may be seen, but there is no harm
     Step(10, None, 0, (HEALTHY,), "1"),
     Step(11, None, 0, (HEALTHY,), "1"),
 )
-AGAIN = (Step(12, "noise", 3, (HARM,), "2", "a rollback of a rollback is a person's to make"),)
+AGAIN = (Step(12, "noise", 4, (HARM,), "2", "a rollback of a rollback is a person's to make"),)
 BOTH = (  # the counter-case
     Step(6, NEGATIVE, 5, (HARM,), "2", "no move: no accepted version"),
     Step(7, NEGATIVE, 5, (HARM, WATCH), "2"),
