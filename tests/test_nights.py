@@ -182,11 +182,12 @@ def test_figures_add_up_late_labels_with_the_night_of_their_images_for_the_model
 def test_the_reference_is_made_of_the_first_sound_nights(ledger: Ledger) -> None:
     enter(ledger, 1, NO_DATA, images=3)
     enter(ledger, 2, CANNOT_JUDGE, broken=["a rule"])
-    enter(ledger, 3, HARM)
-    for number in (6, 5, 4):
+    enter(ledger, 3)
+    enter(ledger, 4, HARM, harm={"harm": {"began": "2026-06-03"}})
+    for number in (7, 6, 5):
         enter(ledger, number)
-    assert reference_nights(ledger.read(), None, 2) == ["2026-06-04", "2026-06-05"]
-    assert reference_nights(ledger.read(), day(5), 2) == ["2026-06-05", "2026-06-06"]
+    assert reference_nights(ledger.read(), None, 2) == ["2026-06-05", "2026-06-06"]
+    assert reference_nights(ledger.read(), day(6), 2) == ["2026-06-06", "2026-06-07"]
 
 
 def test_monitors_remember_the_night_before_and_begin_anew_after_an_alarm(ledger: Ledger) -> None:
