@@ -25,6 +25,7 @@ from tasks.watch import Watch
 from tasks.windows import Window, labels_source
 
 SHARE = "{:.1f} %"
+MANY = 1_000_000
 logger = logging.getLogger("tasks.watch_harm")
 
 
@@ -147,13 +148,13 @@ def say_harm(harm: Harm, states: dict[str, MonitorState], watch: Watch) -> list[
     if harm.alarm:
         began = f", most likely since {harm.began}" if harm.began else ""
         return [
-            f"the champion errs more than was accepted, by {where}{began}: evidence {harm.evidence:,.0f} of "
+            f"the champion errs more than was accepted, by {where}{began}: evidence {counted_evidence(harm)} of "
             f"{rules.average_run_length:,}, which without harm is reached once in {rules.average_run_length:,} nights "
             "or more rarely"
         ]
     if harm.warning:
         return [
-            f"the evidence for harm stands at {harm.evidence:,.0f} of {rules.average_run_length:,}, most of it by "
+            f"the evidence for harm stands at {counted_evidence(harm)} of {rules.average_run_length:,}, most of it by "
             f"{where}; without harm it reaches {rules.early_warning:,} once in as many nights or more rarely"
         ]
     said = [f"evidence for harm {harm.evidence:,.1f} of {rules.average_run_length:,}"]
@@ -163,3 +164,8 @@ def say_harm(harm: Harm, states: dict[str, MonitorState], watch: Watch) -> list[
             f"{len(harm.short)} of {len(states)} monitors have few labels yet ({labels} the fewest), and say little"
         )
     return said
+
+
+def counted_evidence(harm: Harm) -> str:
+    """The evidence in figures that a person reads: above a million it only says that."""
+    return f"{harm.evidence:,.0f}" if harm.evidence < MANY else f"more than {MANY:,}"
