@@ -87,17 +87,17 @@ def tie(version: str, decision: Entry, registry: Registry) -> Entry:
 
 def test_rollback_of_a_rollback_and_one_soon_after_another_are_a_persons_to_make(in_use: Registry) -> None:
     night = dt.datetime.now(dt.UTC).date()
-    assert why_by_hand(entries(in_use), RULES, night) is None
+    assert why_by_hand(entries(in_use), RULES, night, "2") is None
     restore.fn(in_use, "2", "harm", {}, CASES)
-    said = why_by_hand(entries(in_use), RULES, night + dt.timedelta(days=400))
+    said = why_by_hand(entries(in_use), RULES, night + dt.timedelta(days=400), "2")
     assert said is not None
     assert "a rollback of a rollback is a person's to make" in said
     with in_use.alone(), in_use.change("promote", {"version": "1"}):
         in_use.set_aliases({"champion": "1", "previous": "2", "challenger": None})
-    soon = why_by_hand(entries(in_use), RULES, night + dt.timedelta(days=2))
+    soon = why_by_hand(entries(in_use), RULES, night + dt.timedelta(days=2), "2")
     assert soon is not None
     assert "was 2 nights ago and the rules ask for 3" in soon
-    assert why_by_hand(entries(in_use), RULES, night + dt.timedelta(days=3)) is None
+    assert why_by_hand(entries(in_use), RULES, night + dt.timedelta(days=3), "2") is None
 
 
 def test_history_and_status_tell_of_the_rollback(in_use: Registry) -> None:
