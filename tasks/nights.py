@@ -99,7 +99,7 @@ def figures(entries: Iterable[Entry], level: float) -> dict[str, dict[str, float
             if judged.get(window) == entry.body["model"]:
                 sums = counts.setdefault(window, {"n": 0, "wrong": 0})
                 sums |= {key: sums[key] + found[key] for key in sums}
-    return {window: _with_interval(sums["n"], sums["wrong"], level) for window, sums in sorted(counts.items())}
+    return {window: error_figure(sums["n"], sums["wrong"], level) for window, sums in sorted(counts.items())}
 
 
 def reference_nights(entries: Iterable[Entry], first: dt.date | None, count: int) -> list[str]:
@@ -160,6 +160,7 @@ def counted_before(own: Night | None, champion: str, facts: dict[str, Any]) -> A
     return Answer(True, against, (own.body["sentences"][0], "its labels were counted before"), facts | {"harm": found})
 
 
-def _with_interval(n: int, wrong: int, level: float) -> dict[str, float]:
+def error_figure(n: int, wrong: int, level: float) -> dict[str, float]:
+    """How many labels, how many answers wrong, and the error with its Wilson interval."""
     low, high = wilson(wrong, n, level)
     return {"n": n, "wrong": wrong, "error": wrong / n, "low": low, "high": high}

@@ -9,12 +9,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.best_version import IMAGE_ID, UNIT
-from tasks.digests import identity
-from tasks.errors import DigestMismatch, EvidenceMissing
+from tasks.errors import EvidenceMissing
 from tasks.history import registrations
 from tasks.predict import score
 from tasks.registry import Registry
-from tasks.scorer import WEIGHTS
+from tasks.versions import served_model
 
 NEEDED = (IMAGE_ID, "path", "sha256", "label", UNIT)
 logger = logging.getLogger("tasks.score_versions")
@@ -48,12 +47,6 @@ def score_versions(registry: Registry, versions: Iterable[str], data: Path, imag
 def _losses(registry: Registry, version: str, digest: str, data: Path, images: pd.DataFrame) -> list[float]:
     if images.empty:
         return []
-    with registry.logged(version) as served:
-        folder = next(iter(served.rglob(WEIGHTS)), served).parent
-        if identity(folder) != digest:
-            raise DigestMismatch(
-                f"what MLflow serves as version {version} of {registry.project} is not the model that was registered; "
-                "`keel audit` says what was changed"
-            )
+    with served_model(registry, version, digest) as folder:
         answers = score(data, images, folder)
     return [float(right != told) for right, told in zip(images["label"], answers["predicted"], strict=True)]

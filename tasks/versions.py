@@ -3,6 +3,8 @@
 import json
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,6 +78,13 @@ def fetch_version(registry: Registry, version: str, folder: Path) -> Served:
 
 def fetch_model(registry: Registry, version: str, digest: str, out: Path) -> None:
     """The model folder that MLflow serves as the version, copied to `out`."""
+    with served_model(registry, version, digest) as folder:
+        shutil.copytree(folder, out)
+
+
+@contextmanager
+def served_model(registry: Registry, version: str, digest: str) -> Iterator[Path]:
+    """The model folder that MLflow serves as the version, gone afterwards; DigestMismatch where it is another model."""
     with registry.logged(version) as logged:
         folder = next(iter(logged.rglob(WEIGHTS)), logged).parent
         if identity(folder) != digest:
@@ -83,7 +92,7 @@ def fetch_model(registry: Registry, version: str, digest: str, out: Path) -> Non
                 f"what MLflow serves as version {version} of {registry.project} is not the model that was "
                 f"registered ({digest}); `keel audit --project {registry.project}` says what else was changed"
             )
-        shutil.copytree(folder, out)
+        yield folder
 
 
 def decision_on(registry: Registry, version: str, number: int) -> Entry:

@@ -16,10 +16,10 @@ from tasks.counted import arrived, counted_images, rows_to_count
 from tasks.e_detector import MonitorState
 from tasks.errors import DataRejected
 from tasks.harm import Harm, accepted_risks, advance_all, begin_all, judge_harm, unwatched
-from tasks.intervals import wilson
 from tasks.ledger import Ledger
 from tasks.night import CANNOT_JUDGE, HARM, WATCH, Answer
 from tasks.night_tables import ScoredWindow, with_labels
+from tasks.nights import error_figure
 from tasks.versions import Served
 from tasks.watch import Watch
 from tasks.windows import Window, labels_source
@@ -120,8 +120,7 @@ def figures_by_night(fresh: pd.DataFrame, level: float) -> dict[str, dict[str, f
     found = {}
     for window, rows in fresh.groupby("window"):
         wrong = int((rows["predicted"] != rows["label"]).sum())
-        low, high = wilson(wrong, len(rows), level)
-        found[str(window)] = {"n": len(rows), "wrong": wrong, "error": wrong / len(rows), "low": low, "high": high}
+        found[str(window)] = error_figure(len(rows), wrong, level)
     return found
 
 
