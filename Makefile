@@ -23,7 +23,7 @@ release: data  ## environment, data, and the main job: a judged, recorded, promo
 	$(BIN)/keel release
 
 test: data  ## format, lint, types, tests
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy tasks flows
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy tasks flows service
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 .PHONY: help env data release test

@@ -1,0 +1,1 @@
+"""What answers while people work: the scoring service. It imports tasks and never flows; neither imports it."""
