@@ -223,10 +223,10 @@ def _refuse_unsound_names(root: Path, listed: list[str], files: set[str]) -> Non
     doubled = [path for path, times in Counter(listed).items() if times > 1]
     _refuse(doubled, f"are listed more than once in {root / METADATA}; keep one line for each")
     _refuse_all_outside(root, listed)
-    windows = [path for path in listed if PurePosixPath(path).parts[:1] == (PRODUCTION,)]
+    windows = [path for path in listed if path.split("/", 1)[0] == PRODUCTION]
     _refuse(windows, f"in {root / METADATA} lie in a production window; the labelled data and the windows are apart")
-    spelled = {_alike(file): file for file in files}
     lost = [path for path in listed if path not in files and not (root / path).is_file()]
+    spelled = {_alike(file): file for file in files} if lost else {}
     hints = [f"{path} (there is {spelled[_alike(path)]!a})" if _alike(path) in spelled else path for path in lost]
     _refuse(hints, f"are listed in {root / METADATA} and not there; `dvc pull` fetches the recorded version")
     _refuse(sorted(files - set(listed)), f"in {root} are not listed in {METADATA}; list them or take them out")
@@ -234,10 +234,11 @@ def _refuse_unsound_names(root: Path, listed: list[str], files: set[str]) -> Non
 
 def _refuse_all_outside(root: Path, paths: list[str]) -> None:
     """`_refuse_outside` for many: a folder is followed once, and a file only where it is a link."""
-    for parent in {(PurePosixPath(path).parent / "any").as_posix() for path in paths}:
-        _refuse_outside(root, parent)
+    for parent in {path.rpartition("/")[0] for path in paths}:
+        _refuse_outside(root, f"{parent}/any" if parent else "any")
     for path in paths:
-        if not PurePosixPath(path).parts or "\0" in path or (root / path).is_symlink():
+        unnamed = path.startswith("/") or path.rpartition("/")[2] in ("", ".", "..") or "\0" in path
+        if unnamed or os.path.islink(f"{root}/{path}"):  # noqa: PTH114  a Path takes longer to make than to ask
             _refuse_outside(root, path)
 
 
@@ -257,19 +258,24 @@ def _refuse_outside(root: Path, path: str) -> None:
 
 def _refuse_twins(root: Path, paths: Iterable[str]) -> None:
     """Refuse names that are one name on a file system which ignores case or normalises Unicode (macOS, Windows)."""
+    names = set(paths)
+    for path in paths:
+        while (path := path.rpartition("/")[0]) and path not in names:
+            names.add(path)
     spellings: dict[str, str] = {}
     twins = set()
-    for path in sorted(paths):
-        for name in (path, *(parent.as_posix() for parent in PurePosixPath(path).parents)):
-            first = spellings.setdefault(_alike(name), name)
-            if first != name:
-                twins.add(f"{first!a} and {name!a}")
+    for name in sorted(names):
+        first = spellings.setdefault(_alike(name), name)
+        if first != name:
+            twins.add(f"{first!a} and {name!a}")
     _refuse(
         sorted(twins), f"in {root} differ only by case or Unicode form: one name on some systems; rename one", "names"
     )
 
 
 def _alike(name: str) -> str:
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 

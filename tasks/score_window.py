@@ -1,6 +1,6 @@
 """Read one window once: measure every image, hold them against the data contract, ask every model.
 
-Decoding and scoring go on side by side, a batch of images at a time, so memory does not grow with the window. What was
+Every core decodes and scores a chunk of images at a time, so memory does not grow with the window. What was
 scored is kept by the digests of the images and of the model: a label that comes late scores nothing again.
 """
 
@@ -33,10 +33,11 @@ from tasks.scorer import WEIGHTS, to_pixels
 from tasks.windows import Window
 
 MADE_FROM = "made_from.json"
-BATCH = 256  # images that are decoded while as many are scored
+CHUNK = 64  # images that one thread decodes, and then scores at once
 PROGRESS_EVERY = 10_000  # images
 logger = logging.getLogger("tasks.score_window")
-Decoded = tuple[dict[str, Any], dict[int, np.ndarray]]  # what was measured, and the pixels at each size
+Told = tuple[np.ndarray, np.ndarray]  # probabilities and features
+Looked = tuple[list[dict[str, Any]], dict[str, Told]]  # what was measured, and what each model says
 
 
 @task(cache_policy=NO_CACHE)
@@ -87,16 +88,13 @@ def forget_others(source: dict[str, str], out: Path) -> None:
 def keep_scores(window: Window, listed: pd.DataFrame, models: dict[str, Path], out: Path) -> None:
     """Measure and score every image in one pass; each folder of scores appears whole."""
     scorers = {digest: FeatureScorer(model) for digest, model in models.items()}
-    answers: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {digest: [] for digest in scorers}
+    answers: dict[str, list[Told]] = {digest: [] for digest in scorers}
     facts: list[dict[str, Any]] = []
-    sizes = {scorer.facts["image_size"] for scorer in scorers.values()}
-    for batch in decoded(window.folder, list(listed["path"]), sizes):
-        facts += [fact for fact, _ in batch]
-        readable = [pixels for _, pixels in batch if pixels]
-        for digest, scorer in scorers.items() if readable else ():
-            stacked = np.stack([pixels[scorer.facts["image_size"]] for pixels in readable])
-            answers[digest].append(scorer.answer(torch.from_numpy(stacked)))
-        if len(facts) % PROGRESS_EVERY < BATCH and len(facts) > BATCH:
+    for measures, told in looked_at(window.folder, list(listed["path"]), scorers):
+        facts += measures
+        for digest, answer in told.items():
+            answers[digest].append(answer)
+        if len(facts) % PROGRESS_EVERY < CHUNK and len(facts) > CHUNK:
             logger.info("%s: %d of %d images scored", window.name, len(facts), len(listed))
     measured = with_measures(listed[["path"]], facts)
     readable_paths = measured["path"][measured["decodable"]]
@@ -119,7 +117,7 @@ def keep(
     scorer: FeatureScorer,
     weights: str,
     paths: pd.Series,
-    answers: list[tuple[np.ndarray, np.ndarray]],
+    answers: list[Told],
     source: dict[str, str],
     out: Path,
 ) -> None:
@@ -140,20 +138,28 @@ def keep(
     fresh.rename(out)
 
 
-def decoded(root: Path, paths: list[str], sizes: set[int]) -> Iterator[list[Decoded]]:
-    """Batch after batch of the images, the next one decoded by threads while the caller works on this one."""
+def looked_at(root: Path, paths: list[str], scorers: dict[str, FeatureScorer]) -> Iterator[Looked]:
+    """What was measured on a chunk of images after another, and what each model says of those that could be read.
 
-    def read(path: str) -> Decoded:
-        content = (root / path).read_bytes()
-        image, facts = read_image(content)
-        pixels = {} if image is None else {size: to_pixels(image, size) for size in sizes}
-        return facts | {"sha256": sha256_bytes(content)}, pixels
+    Each core takes a chunk from its files to its answers: threads that share a network's sums wait for one another.
+    """
+    sizes = {scorer.facts["image_size"] for scorer in scorers.values()}
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        ahead: list[Any] = []
-        for start in range(0, len(paths), BATCH):
-            ahead.append([pool.submit(read, path) for path in paths[start : start + BATCH]])
-            if len(ahead) > 1:
-                yield [job.result() for job in ahead.pop(0)]
-        for jobs in ahead:
-            yield [job.result() for job in jobs]
+    def look_at(chunk: list[str]) -> Looked:
+        read = [read_pixels((root / path).read_bytes(), sizes) for path in chunk]
+        readable = [pixels for _, pixels in read if pixels]
+        told = {}
+        for digest, scorer in scorers.items() if readable else ():
+            stacked = np.stack([pixels[scorer.facts["image_size"]] for pixels in readable])
+            told[digest] = scorer.answer(torch.from_numpy(stacked))
+        return [facts for facts, _ in read], told
+
+    with ThreadPoolExecutor(os.cpu_count(), "looked-at", torch.set_num_threads, (1,)) as pool:
+        yield from pool.map(look_at, [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)])
+
+
+def read_pixels(content: bytes, sizes: set[int]) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
+    """What is measured on a file, and its pixels at each size; none where it cannot be decoded."""
+    image, facts = read_image(content)
+    pixels = {} if image is None else {size: to_pixels(image, size) for size in sizes}
+    return facts | {"sha256": sha256_bytes(content)}, pixels
