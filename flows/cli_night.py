@@ -18,13 +18,14 @@ def nightly(
     ] = None,
     until: Annotated[str | None, typer.Option(help="Every night from --date to this one.")] = None,
     windows: Annotated[
-        str | None, typer.Option(help="Another folder of windows than <data>/production, or a URL such as s3://...")
+        str | None,
+        typer.Option(help="Another folder of windows than <data>/production, a URL such as s3://..., or log."),
     ] = None,
     pull: Annotated[bool, typer.Option(help="First fetch what git and DVC have.")] = False,
     project: ProjectName = "digits",
 ) -> None:
     """Check, score and judge production windows, act on what they say; exit code 2 for HARM, 3 where nobody can say."""
-    place = windows if windows is None or "://" in windows else str(Path(windows).resolve())
+    place = windows if windows in (None, "log") or "://" in windows else str(Path(windows).resolve())
     with checkout(project):
         with progress():
             from flows.nightly import nightly as flow

@@ -27,6 +27,7 @@ from tasks.folders import PRODUCTION
 from tasks.incident import incident_of, open_incident
 from tasks.lease import hold
 from tasks.ledger import Ledger
+from tasks.logged_window import say_traffic, traffic_of
 from tasks.night import CANNOT_JUDGE, HARM, NO_DATA, Answer, Night, sentence_of, together
 from tasks.night_tables import ScoredWindow, labelled_images
 from tasks.nights import (
@@ -47,12 +48,14 @@ from tasks.nights import (
     rollback_for,
 )
 from tasks.params import CheckDataParams
+from tasks.places import log_place
 from tasks.project import Project, load_project
 from tasks.pull_windows import pull_windows
 from tasks.record_night import record_night
 from tasks.registry import Registry
 from tasks.report_drift import report_drift
 from tasks.report_night import is_shown, report_night
+from tasks.score_logged import is_logged, score_logged
 from tasks.score_window import score_window
 from tasks.settings import prepare_environment
 from tasks.versions import Served
@@ -60,9 +63,10 @@ from tasks.watch import Watch, load_watch
 from tasks.watch_drift import watch_drift
 from tasks.watch_harm import watch_harm
 from tasks.watch_shadow import watch_shadow
+from tasks.window_of_log import window_of_log
 from tasks.windows import Window, find_windows, nights_between, parse_date
 
-NIGHTS, SERVED, EVIDENTLY = "nights", "served", "evidently"
+NIGHTS, SERVED, EVIDENTLY, LOG = "nights", "served", "evidently", "log"
 NEVER = Answer(False, "", ())
 logger = logging.getLogger("flows.nightly")
 
@@ -78,8 +82,8 @@ def nightly(
     """Judge the nights that are due, and act on what they say.
 
     `date` is a day such as 2026-06-01, `yesterday` or `today`; with `until`, every night from it to that one. Without,
-    every window after the last night on record. `windows` is another folder of windows than the project's own, or a URL
-    of one; `pull` fetches what git and DVC have first.
+    every window after the last night on record. `windows` is another folder of windows than the project's own, a URL of
+    one, or `log` for what the service answered; `pull` fetches what git and DVC have first.
     """
     chosen = prepare_environment()
     for name in ("tasks", "flows"):
@@ -89,7 +93,7 @@ def nightly(
     with hold(Ledger(chosen.ledger_url), f"{about.name}.nightly", chosen.state, wait=1):
         if pull:
             pull_windows(about.data)
-        root = place_of_windows(about, windows)
+        root = place_of_windows(about, watch, windows or about.windows, until or date)
         registry = reach_registry(about.name, chosen)
         registry.repair_if_free()
         finish(registry, about, watch, root)
@@ -109,8 +113,14 @@ def finish(registry: Registry, about: Project, watch: Watch, root: Path) -> None
         tell(registry, watch, night)
 
 
-def place_of_windows(about: Project, windows: str | None) -> Path:
-    """The folder of the windows; those behind a URL are fetched first."""
+def place_of_windows(about: Project, watch: Watch, windows: str | None, last: str | None) -> Path:
+    """The folder of the windows; those behind a URL are fetched first, those of the log written.
+
+    Of the log, the days that are over are windows, and today only where it is the `last` that is asked for.
+    """
+    if windows == LOG:
+        day = the_day(last or "yesterday", watch)
+        return window_of_log(log_place(), about.name, watch.time_zone, day, RUNS / about.name / LOG)
     if windows and "://" in windows:
         return fetch_windows(windows, RUNS / about.name / "fetched")
     return Path(windows) if windows else about.data / PRODUCTION
@@ -168,7 +178,7 @@ def revalidate(registry: Registry, about: Project, watch: Watch, window: Window,
 
 
 def serving(registry: Registry, out: Path) -> dict[str, Served]:
-    """The versions behind the aliases, on disk; BadInput where nobody is champion."""
+    """The versions behind the aliases, on disk, the champion first; BadInput where there is none."""
     aliases = {alias: version for alias, version in registry.aliases().items() if version is not None}
     if "champion" not in aliases:
         raise BadInput(f"{registry.project} has no champion to revalidate; `keel release` makes one")
@@ -177,9 +187,10 @@ def serving(registry: Registry, out: Path) -> dict[str, Served]:
 
 
 def look_at(window: Window, about: Project, models: list[Path], out: Path) -> ScoredWindow | Answer:
-    """The window measured and scored, or why there is nothing to judge."""
+    """The window measured and scored, the champion being the first of the models; or why there is nothing to judge."""
+    score = score_logged if is_logged(window) else score_window
     try:
-        return score_window(window, about, knobs(CheckDataParams, about), models, out)
+        return score(window, about, knobs(CheckDataParams, about), models, out)
     except NoImages as error:
         return Answer(True, NO_DATA, (str(error),))
     except DataRejected as error:
@@ -213,11 +224,12 @@ def judge(
         drift = watch_drift(scored, reference, champion, watch, harm, seed=window.date.toordinal())
     shadow, more = tried(registry, about, watch, window, served, before, bool(scored and not data.against))
     verdict, said = together({"data": data, "harm": harm, "drift": drift})
+    came = traffic_of(window)
     body = {
         "night": window.name,
         "verdict": verdict,
         "sentence": sentence_of(window.name, verdict, said),
-        "sentences": said,
+        "sentences": [*said, *([say_traffic(came)] if came else [])],
         "model": champion.digest,
         "version": champion.version,
         "versions": {alias: one.version for alias, one in served.items()},
@@ -228,6 +240,7 @@ def judge(
         "harm": {key: value for key, value in harm.facts.items() if key != "count"},
         "drift": drift.facts,
         "shadow": shadow,
+        **({"traffic": came} if came else {}),
     }
     return body, harm.facts.get("count", []) + more
 

@@ -209,8 +209,9 @@ def mistakes(answers: pd.DataFrame | None, window: Path) -> list[dict[str, str]]
 
 
 def picture(window: Path, path: str, note: str) -> dict[str, str]:
-    """A thumbnail with its note."""
-    return {"picture": thumbnail(window / path, path, SIDE), "note": note}
+    """A thumbnail with its note; without the thumbnail where the log did not keep the image."""
+    file = window / path
+    return {"picture": thumbnail(file, path, SIDE) if file.is_file() else "", "note": note}
 
 
 def facts(night: Night) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from tasks.slices import PROPERTIES, SLICE
 from tasks.windows import Window, images_digest, with_late_labels
 
 WINDOW, CONTRACT, SCORES = "window.parquet", "contract.json", "scores"
+KEPT = "kept"  # of a window of the prediction log: the sha256 of the file that was kept of an image, "" without one
 PREDICTIONS, EMBEDDINGS = "predictions.parquet", "embeddings.npy"
 SHOWN = 3  # broken rules that a sentence quotes
 
@@ -70,13 +71,15 @@ class ScoredWindow:
 def labelled_images(pairs: Iterable[tuple[Window, ScoredWindow]], known_by: dt.date) -> pd.DataFrame:
     """The images of scored windows whose labels are known on that day: image_id, path, sha256, label, unit.
 
-    Paths are below the folder of all windows.
+    Paths are below the folder of all windows. Images that the prediction log did not keep are left out.
     """
     parts = []
     for window, scored in pairs:
         if not window.folder.is_dir() or not (scored.folder / WINDOW).is_file() or scored.broken():
             continue
         table = with_labels(scored.table(), window.folder, known_by)
+        if KEPT in table:
+            table = table[table[KEPT] != ""].assign(sha256=lambda rows: rows[KEPT])
         path = f"{window.name}/" + table["path"]
         parts.append(table.assign(image_id=path, path=path)[table["label"] != ""])
     columns = ["image_id", "path", "sha256", "label", "unit"]

@@ -58,14 +58,21 @@ def score_window(
         keep_scores(window, listed, missing, out)
     measured = pd.read_parquet(out / "measured.parquet")
     images = listed.merge(measured, on="path", how="left", validate="one_to_one")
-    classes = about.classes or json.loads((models[0] / "model.json").read_text(encoding="utf-8"))["classes"]
+    hold_to_contract(images, about, params, models[0], out, contracts)
+    window_table(images, about, window.name).to_parquet(out / WINDOW, index=False)
+    return ScoredWindow(window.name, out)
+
+
+def hold_to_contract(
+    images: pd.DataFrame, about: Project, params: CheckDataParams, model: Path, out: Path, contracts: Path
+) -> None:
+    """Write contract.json: how the measured images fare; the classes are the project's, or else the model's."""
+    classes = about.classes or json.loads((model / "model.json").read_text(encoding="utf-8"))["classes"]
     group = about.group if about.group in images else None
     result = run_contract(
         WINDOW_CONTRACT, image_frame(images, group, params), image_parameters(params, classes), contracts
     )
-    window_table(images, about, window.name).to_parquet(out / WINDOW, index=False)
     (out / CONTRACT).write_text(json.dumps(result.record(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return ScoredWindow(window.name, out)
 
 
 def made_from(paths: list[str], contents: list[str]) -> dict[str, str]:
@@ -102,22 +109,25 @@ def keep_scores(window: Window, listed: pd.DataFrame, models: dict[str, Path], o
     measured.to_parquet(out / "measured.parquet", index=False)
     source = made_from(list(measured["path"]), list(measured["sha256"]))
     for digest, scorer in scorers.items():
-        keep(
-            scorer,
-            sha256_file(models[digest] / WEIGHTS),
-            readable_paths,
-            answers[digest],
-            source,
-            out / SCORES / digest,
-        )
+        weights = sha256_file(models[digest] / WEIGHTS)
+        given = together(answers[digest], len(scorer.classes))
+        keep(scorer.classes, weights, readable_paths, *given, source, out / SCORES / digest)
     logger.info("%s: %d images scored by %d models", window.name, len(readable_paths), len(scorers))
 
 
+def together(answers: list[Told], classes: int) -> Told:
+    """Probabilities (N, K) and features (N, D) of all batches."""
+    if not answers:
+        return np.empty((0, classes)), np.empty((0, 0), np.float16)
+    return np.concatenate([p for p, _ in answers]), np.concatenate([f for _, f in answers])
+
+
 def keep(
-    scorer: FeatureScorer,
+    classes: list[str],
     weights: str,
     paths: pd.Series,
-    answers: list[Told],
+    probabilities: np.ndarray,
+    features: np.ndarray,
     source: dict[str, str],
     out: Path,
 ) -> None:
@@ -125,9 +135,6 @@ def keep(
     fresh = out.with_name(out.name + ".partial")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    classes = scorer.classes
-    probabilities = np.concatenate([p for p, _ in answers]) if answers else np.empty((0, len(classes)))
-    features = np.concatenate([f for _, f in answers]) if answers else np.empty((0, 0), np.float16)
     predicted = [classes[k] for k in probabilities.argmax(axis=1)]
     columns = {f"{PROBABILITY}{label}": probabilities[:, k] for k, label in enumerate(classes)}
     table = pd.DataFrame({"image_id": paths.to_numpy(), "predicted": predicted, "model": weights, **columns})

@@ -22,7 +22,7 @@ from tasks.harm import ALL, accepted_risks
 from tasks.intervals import Interval
 from tasks.metrics import PROBABILITY, classes_of
 from tasks.night import CANNOT_JUDGE, WATCH, Answer, is_benign
-from tasks.night_tables import ScoredWindow
+from tasks.night_tables import KEPT, ScoredWindow
 from tasks.slices import SLICE
 from tasks.snapshot import Snapshot
 from tasks.unlabelled import AccuracyEstimate, Answers, estimate_accuracy, to_label
@@ -138,6 +138,8 @@ def early_figures(tonight: ScoredWindow, champion: Served, watch: Watch, seed: i
     except EvidenceMissing as error:
         facts["expected_missing"] = str(error)
     known = (now["label"] != "").to_numpy()
+    if KEPT in now:  # nobody can label what was not kept
+        known |= (now[KEPT] == "").to_numpy()
     features = np.asarray(tonight.embeddings(champion.digest), dtype=np.float64)
     asked = to_label(now[columns].to_numpy(float), features, known, watch.labels_to_ask, seed)
     facts["to_label"] = [{"image": now["path"].iloc[ask.image], "weight": ask.weight} for ask in asked]

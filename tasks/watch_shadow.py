@@ -53,11 +53,11 @@ def watch_shadow(
 
 
 def both(window: Window, scored: ScoredWindow, champion: Served, challenger: Served, tonight: Window) -> pd.DataFrame:
-    """The champion's answers with what the challenger predicted, and the labels as they are known by tonight."""
+    """The champion's answers to what the challenger answered too, with both and the labels as known by tonight."""
     theirs = scored.answers(challenger.digest).set_index("image_id")["predicted"]
     ours = scored.answers(champion.digest)
     joined = ours.assign(predicted_other=ours["image_id"].map(theirs), window=window.name)
-    return with_labels(joined, window.folder, tonight.date)
+    return with_labels(joined.dropna(subset="predicted_other"), window.folder, tonight.date)
 
 
 def wrong(rows: pd.DataFrame, column: str) -> np.ndarray:
