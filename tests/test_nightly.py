@@ -21,9 +21,12 @@ from tasks.lease import hold
 from tasks.ledger import Entry, Ledger
 from tasks.night import CANNOT_JUDGE, HARM, HEALTHY, NO_DATA, Night
 from tasks.nights import figures
+from tasks.places import log_place
+from tasks.prediction_log import add_labels
 from tasks.registry import Registry
 from tasks.settings import settings
-from tests.small_checkout import working_in
+from tests.logged_rows import labels_of, log_folder
+from tests.small_checkout import working_in, write_project
 from tests.small_nights import PRODUCTION, write_late_labels, write_watch, write_window
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -225,3 +228,24 @@ def test_a_simulated_fault_is_written_and_judged_from_a_folder_of_its_own() -> N
     code, said = keel("nightly", "--windows", "rehearsal")
     assert " 2026-07-01: " in said
     assert entries("night")[-1].body["images"] == 8
+
+
+def test_nights_of_the_log_are_judged_from_what_was_answered_though_no_image_was_kept() -> None:
+    folders = [
+        write_window(f"2026-06-0{day}", seed=day, wrong=day == 3, images=24 if day == 3 else 12) for day in (1, 2, 3)
+    ]
+    judge(1)
+    [champion] = Path("runs/pets/served").glob("*/model")
+    for folder in folders:
+        log_folder(log_place(), "pets", folder, champion, keep=0)
+        add_labels(log_place(), "pets", labels_of(folder))
+    log_folder(log_place(), "pets", folders[0], champion, at=dt.datetime.now(dt.UTC))
+    write_project(Path(), windows="log")
+    second, third = nightly(project="pets")  # today is not over, and no window yet
+    assert (second.verdict, third.verdict) == (HEALTHY, HARM)
+    assert (second.body["harm"]["counted"], third.body["harm"]["counted"]) == (12, 24)
+    assert second.body["traffic"]["requests"] == 12
+    assert "of 12 requests 0 were turned away" in second.body["sentences"][-1]
+    assert "not kept" in Path("runs/pets/nights/2026-06-03/night.html").read_text()
+    assert judge(1, 3, windows="pets/production")[1:] == [second, third]  # the same images: on record
+    assert keel("nightly", "--windows", "log", "--date", "today")[0] == 3
