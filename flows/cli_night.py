@@ -42,10 +42,16 @@ def nightly(
 
 @app.command()
 def nights(project: ProjectName = "digits") -> None:
-    """The nights on record, the newest last: verdict, labels, errors, evidence, drift."""
+    """The nights on record, the newest last: verdict, labels, errors, evidence, drift; and whether users agree."""
     with checkout(project) as chosen:
+        import datetime as dt
+
+        from tasks.feedback_rules import load_feedback_rules
+        from tasks.feedback_store import FeedbackStore
+        from tasks.feedback_trend import opinion_of
         from tasks.ledger import Ledger
         from tasks.night_lines import night_lines
+        from tasks.places import feedback_url
         from tasks.project import load_project
         from tasks.watch import load_watch
 
@@ -53,6 +59,10 @@ def nights(project: ProjectName = "digits") -> None:
         entries = Ledger(chosen.ledger_url).read(project)
         for line in night_lines(entries, load_watch(about.watch).level):
             typer.echo(line)
+        filed = FeedbackStore(feedback_url()).read(project)
+        if filed:
+            rules = load_feedback_rules(about.feedback).trend
+            typer.echo(opinion_of(filed, entries, rules, dt.datetime.now(dt.UTC).date()))
 
 
 @app.command()

@@ -29,6 +29,8 @@ from tasks.approvals import found_in
 from tasks.attribute import attribute
 from tasks.audit_augmentation import audit_augmentation
 from tasks.backbones import admit, load_catalogue
+from tasks.cases import read_cases
+from tasks.cases_gone import cases_gone
 from tasks.check_data import check_data
 from tasks.check_parity import check_parity
 from tasks.choose_backbone import choose_backbone
@@ -494,11 +496,16 @@ def hold_to_order(registry: Registry, about: Project, run: Path) -> tuple[Verdic
 def take_stock(
     registry: Registry, about: Project, verdict: Verdict, waived: dict[str, int], beside: int | None
 ) -> dict[str, Any]:
-    """How things stand beside the figures, for the record: waivers in use, and each risk of the project."""
+    """How things stand beside the figures, for the record: waivers in use, risks, must-pass cases and those gone."""
     entries, roles, today = registry.ledger.read(about.name), load_roles(), dt.datetime.now(dt.UTC).date()
     outcomes = outcomes_of(verdict)
     risks = [standing_of(risk, outcomes, entries, roles, today)[0] for risk in load_risks(about.name)]
-    return {"outcomes": outcomes, "waivers": waived, "risk_register": risks, "beside": beside}
+    cases = sorted(read_cases(about.cases)["case"])
+    gone = cases_gone(cases, entries)
+    if gone:
+        logger.warning("%s", gone)
+    stock = {"outcomes": outcomes, "waivers": waived, "risk_register": risks, "beside": beside}
+    return stock | {"cases": cases, "cases_gone": gone}
 
 
 @task(cache_policy=NO_CACHE)

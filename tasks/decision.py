@@ -189,4 +189,9 @@ def _register_lines(body: dict[str, Any]) -> list[str]:
     """The project's risks as they stood; decisions of before there was a register have none."""
     if "risk_register" not in body:
         return []
-    return ["\n## The risk register\n", *(f"* {line}" for line in body["risk_register"] or ["no risk is entered"])]
+    gone = [f"\n{body['cases_gone']}"] if body.get("cases_gone") else []
+    return [
+        "\n## The risk register\n",
+        *(f"* {line}" for line in body["risk_register"] or ["no risk is entered"]),
+        *gone,
+    ]
