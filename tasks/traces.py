@@ -28,7 +28,8 @@ def traces(about: Project, run: Path, rows: pd.DataFrame, cases: Collection[str]
     own = [about.cases / name for name in cases] if about.cases else []
     digests |= {sha256_file(file) for file in own if file.is_file()}
     lists = [about.cases / LIST] if about.cases else []
-    lists += sorted(about.data.rglob(METADATA)) + sorted((run / FETCHED).rglob(METADATA))
+    own_windows = [Path(about.windows)] if about.windows and "://" not in about.windows else []
+    lists += [path for folder in (about.data, run / FETCHED, *own_windows) for path in sorted(folder.rglob(METADATA))]
     found = {str(path): listed(path, digests) for path in lists}
     days = _days_around(rows["at"])
     windows = {path.parent for path in (run / LOG).rglob(METADATA) if listed(path, digests)}

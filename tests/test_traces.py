@@ -16,13 +16,19 @@ def rows(world: World, request: str) -> pd.DataFrame:
 
 def test_copies_are_found_in_data_windows_and_what_was_fetched(tmp_path: Path) -> None:
     world, run = small_world(tmp_path / "world"), tmp_path / "runs"
-    for folder in (world.root / "data/production/2026-06-01", run / "fetched/2026-06-01", run / "log/2026-05-01"):
+    elsewhere = world.about.model_copy(update={"windows": str(tmp_path / "elsewhere")})
+    for folder in (
+        tmp_path / "elsewhere/2026-06-01",
+        world.root / "data/production/2026-06-01",
+        run / "fetched/2026-06-01",
+        run / "log/2026-05-01",
+    ):
         folder.mkdir(parents=True)
         (folder / "other name.png").write_bytes(picture(0))
         (folder / "metadata.csv").write_text("file_name,label\nother name.png,\n")
-    found = traces(world.about, run, rows(world, "r-0"), [])
+    found = traces(elsewhere, run, rows(world, "r-0"), [])
     named = {Path(path).relative_to(tmp_path).parts[0]: names for path, names in found["images"].items()}
-    assert named == {"world": ["other name.png"], "runs": ["other name.png"]}
+    assert named == {place: ["other name.png"] for place in ("world", "runs", "elsewhere")}
     assert str(run / "log/2026-05-01") in found["windows"]  # an old copy, of another day than the log says
     assert traces(world.about, run, rows(world, "r-1"), [])["images"] == {}
 
