@@ -8,6 +8,7 @@ by, with the digests of data and plan, which training cannot know: a new plan mu
 """
 
 import logging
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -93,7 +94,8 @@ def _refuse_strange(guard: Path, digest: str) -> None:
 def _log(model: Path, guard: Path, run_id: str, release: dict[str, str], golden: pd.DataFrame) -> Any:
     with packaged(model, release) as arguments, TemporaryDirectory() as folder:
         golden.to_parquet(file := Path(folder, GOLDEN), index=False)
-        arguments["artifacts"] |= {"golden": str(file), "guard": str(guard)}
+        beside = Path(shutil.copytree(guard, Path(folder, "guard")))  # MLflow calls it by the folder's name
+        arguments["artifacts"] |= {"golden": str(file), "guard": str(beside)}
         with mlflow.start_run(run_id=run_id, log_system_metrics=False):
             return mlflow.pyfunc.log_model(name="model", **arguments)
 
