@@ -43,8 +43,8 @@ class Demand:
 
 @dataclass(frozen=True)
 class DoorLimits:
-    """What is let in. At 10 MB and 16 million pixels the slowest file that benchmarks/fuzz.py makes takes about a
-    second and 200 MB (a PNG of noise); both fall with the limits.
+    """What is let in. At 10 MB and 16 million pixels the worst file of benchmarks/fuzz.py takes about a second and
+    450 MB (grey of 16 bits, in a PNG); both fall with the pixels.
     """
 
     most_bytes: int

@@ -38,8 +38,8 @@ def _overbuilt_tiff(content: bytes) -> str:
             if tag in PARTS and parts > MOST_PARTS:
                 return f"is cut into {parts:,} parts; at most {MOST_PARTS:,} are decoded, so save it again"
         (following,) = struct.unpack_from(order + ("Q" if big else "I"), content, start + size * tags)
-    except struct.error:
-        return ""  # cut short: the decoder says so
+    except (struct.error, OverflowError):
+        return ""  # cut short, or it points beyond its end: the decoder says so
     if following not in (0, first):
         return "holds several pictures (animated, or pages); save the one that counts alone"
     return ""
