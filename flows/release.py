@@ -1,11 +1,11 @@
 """Release: from the data of a project to a judged, recorded and, if it deserves it, promoted model.
 
 enter the plan -> check data -> split -> shortlist -> choose backbone -> audit augmentation -> fine-tune (and the
-from-scratch baseline) -> open the test set -> predict -> check parity -> stress -> attribute -> embed -> ask the
-must-pass cases and external sets -> evaluate -> judge -> card -> compare with the champion -> time -> report and brief
--> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set that is
-spent is not opened. Where negative flips alone speak against a candidate, one between it and the champion is judged
-after it. A PASS that still needs somebody's approval, or that a high risk stands against, is registered and not
+from-scratch baseline) -> open the test set -> predict -> check parity -> fit the guard -> stress -> attribute -> embed
+-> ask the must-pass cases and external sets -> evaluate -> judge -> card -> compare with the champion -> time -> report
+and brief -> record -> register as challenger -> promote. FAIL and INCONCLUSIVE are recorded and end there; a test set
+that is spent is not opened. Where negative flips alone speak against a candidate, one between it and the champion is
+judged after it. A PASS that still needs somebody's approval, or that a high risk stands against, is registered and not
 promoted; run the same command again once that is mended: what is unchanged is kept, and the promotion is all that is
 left to do.
 """
@@ -47,6 +47,7 @@ from tasks.fallbacks import still_withdrawn
 from tasks.fetch_champion import fetch_champion
 from tasks.finetune import finetune
 from tasks.finetune_scratch import finetune_scratch
+from tasks.fit_guard import fit_guard
 from tasks.gate import together
 from tasks.hardware import fingerprint
 from tasks.holdout import enter_plan, open_holdout, read_holdout, why_late
@@ -67,6 +68,7 @@ from tasks.params import (
     EmbedParams,
     EvaluateParams,
     FinetuneParams,
+    FitGuardParams,
     InterpolateParams,
     MeasureLatencyParams,
     ShortlistParams,
@@ -200,7 +202,9 @@ def settle(
     version, waiting = None, []
     if verdict.passed:
         judged = (about.data, run / "split", run / "predictions")
-        registered = register(registry, run / "model", decision.body["run"], version_tags(decision), *judged)
+        registered = register(
+            registry, run / "model", run / "guard", decision.body["run"], version_tags(decision), *judged
+        )
         waiting = clear(registry, about, run, verdict, decision, registered)
         if waiting and in_ui:
             wait_for_approvals(registry.ledger, decision)
@@ -340,6 +344,14 @@ def make_verdict(about: Project, run: Path) -> None:
     baseline = predict(data=data, manifest=manifest, model=scratch, out=run / "scratch_predictions")
     check_parity(data=data, manifest=manifest, predictions=predictions, model=model, out=run / "parity")
     tested = {"data": data, "manifest": manifest, "model": model}
+    guard = fit_guard(
+        **tested,
+        predictions=predictions,
+        plan=about.plan,
+        params=knobs(FitGuardParams, about),
+        evaluating=knobs(EvaluateParams, about),
+        out=run / "guard",
+    )
     stressed = stress(**tested, scratch=scratch, params=knobs(StressParams, about), out=run / "stress")
     attributions = attribute(**tested, params=knobs(AttributeParams, about), out=run / "attributions")
     embeddings = embed(
@@ -379,6 +391,7 @@ def make_verdict(about: Project, run: Path) -> None:
         manifest=manifest,
         model=model,
         backbone=run / "backbone",
+        guard=guard,
         plan=about.plan,
         out=run / "card",
     )

@@ -29,7 +29,7 @@ EVIDENCE = "evidence"  # the folder of artifacts
 BUNDLE = f"{EVIDENCE}/bundle.json"
 STAGES = (
     *("check_data/contract.json", "split", "shortlist", "backbone", "audit"),
-    *("predictions", "scratch_predictions", "parity", "stress", "attributions", "embeddings"),
+    *("predictions", "scratch_predictions", "parity", "guard", "stress", "attributions", "embeddings"),
     *("cases", "external", "report", "verdict", "comparison", "latency"),
 )
 PAGES = {

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.figures import tell
 from tasks.findings import Found
+from tasks.guard import Guard
 from tasks.metrics import REGISTRY
 from tasks.plan import Plan
 from tasks.sentences import describe_terms
@@ -28,6 +29,7 @@ def model_card(
     table: pd.DataFrame,
     facts: dict[str, Any],
     passport: dict[str, Any],
+    guard: Guard,
     plan: Plan,
 ) -> str:
     """The card of the project `name`; `table` is the manifest, `facts` model.json, `passport` the backbone's."""
@@ -48,6 +50,7 @@ def model_card(
         "verdict": verdict,
         "facts": facts,
         "passport": passport,
+        "guard": guard,
         "plan": plan,
         "level": plan.level,
         "factors": [(c.removeprefix(SLICE), _values(table[c])) for c in table if c.startswith(SLICE)],

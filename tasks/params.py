@@ -331,6 +331,17 @@ class StressParams(Section):
     seed: int
 
 
+class FitGuardParams(Section):
+    """How the guard of a released model scores what is sent to it."""
+
+    section: ClassVar[str] = "fit_guard"
+    false_rejection: float = Field(gt=0, lt=0.5)  # share of ordinary images that each score may flag
+    bits: int = Field(ge=1, le=7)  # of each channel, that are left in a squeezed copy
+    window: int = Field(ge=2, le=9)  # pixels a side of the median filter
+    squeeze_share: float = Field(ge=0, le=1)  # of all requests, whose squeezed copies are asked too
+    radius: float = Field(gt=0, lt=1.4)  # beyond it detail counts as finest; 1 is the finest along a row
+
+
 class AttributeParams(Section):
     """What attribution looks at; lengths are shares of the side."""
 

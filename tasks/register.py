@@ -1,12 +1,14 @@
 """Register a judged model: a version in MLflow's registry that any stock client can load, with the alias challenger.
 
 A version is a model folder, every file of it: the same weights with other class names or another temperature are
-another model. The version's tags name the newest decision on it; `release.json`, logged beside the model, names the one
-it was registered by, with the digests of data and plan, which training cannot know: a new plan must not retrain. Golden
-answers (tasks/golden.py) lie beside them, to ask the version by when its run folder is long gone.
+another model. The same model with another guard (tasks/guard.py), which lies beside it, is another version of it. The
+version's tags name the newest decision on it; `release.json`, logged beside the model, names the one it was registered
+by, with the digests of data and plan, which training cannot know: a new plan must not retrain. Golden answers
+(tasks/golden.py) lie beside them, to ask the version by when its run folder is long gone.
 """
 
 import logging
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +19,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.digests import digest_of, identity
+from tasks.errors import DigestMismatch
 from tasks.golden import GOLDEN, golden_answers
+from tasks.guard import Guard
 from tasks.packaging import packaged
 from tasks.registry import INTENT, META, Registry, trouble
 
@@ -26,24 +30,34 @@ logger = logging.getLogger("tasks.register")
 
 @task(cache_policy=NO_CACHE)
 def register(
-    registry: Registry, model: Path, run_id: str, tags: dict[str, str], data: Path, manifest: Path, predictions: Path
+    registry: Registry,
+    model: Path,
+    guard: Path,
+    run_id: str,
+    tags: dict[str, str],
+    data: Path,
+    manifest: Path,
+    predictions: Path,
 ) -> str:
-    """Register the model folder under the MLflow run and return the version; the same model is registered once.
+    """Register the model folder with its guard under the MLflow run and return the version; the same two are registered
+    once. DigestMismatch when the guard is another model's.
 
     `tags` are what the version says of the decision: `decision` (its number), `verdict`, `data_version` and so on;
     `predictions` are those that it was judged by, on images of `data`.
     """
     digest = identity(model)
-    about = {"model_digest": digest, "decision": int(tags["decision"])}
+    _refuse_strange(guard, digest)
+    tags = {**tags, "guard_digest": identity(guard)}
+    about = {"model_digest": digest, "guard_digest": tags["guard_digest"], "decision": int(tags["decision"])}
     golden = golden_answers(data, manifest, predictions)
     with registry.alone():
         known = registry.version_of(digest)
-        if known is not None:
+        if known is not None and registry.version_tags(known).get("guard_digest") == tags["guard_digest"]:
             logger.info("this model is registered already, as version %s of %s", known, registry.project)
             _tie(registry, known, tags, about)
             return known
         with registry.change("register", {"run": run_id, **about}) as change, trouble(registry.chosen):
-            logged = _log(model, run_id, {"project": registry.project, "model_digest": digest, **tags}, golden)
+            logged = _log(model, guard, run_id, {"project": registry.project, "model_digest": digest, **tags}, golden)
             _create_name(registry)
             created = registry.client.create_model_version(
                 registry.project,
@@ -69,10 +83,19 @@ def _tie(registry: Registry, version: str, tags: dict[str, str], about: dict[str
         registry.tag(version, tags)
 
 
-def _log(model: Path, run_id: str, release: dict[str, str], golden: pd.DataFrame) -> Any:
+def _refuse_strange(guard: Path, digest: str) -> None:
+    if (fitted := Guard.load(guard).facts.model) != digest:
+        raise DigestMismatch(
+            f"{guard} was fitted on model {fitted[:16]}, and the one to register is {digest[:16]}; remove {guard} and "
+            "run the release again"
+        )
+
+
+def _log(model: Path, guard: Path, run_id: str, release: dict[str, str], golden: pd.DataFrame) -> Any:
     with packaged(model, release) as arguments, TemporaryDirectory() as folder:
         golden.to_parquet(file := Path(folder, GOLDEN), index=False)
-        arguments["artifacts"]["golden"] = str(file)
+        beside = Path(shutil.copytree(guard, Path(folder, "guard")))  # MLflow calls it by the folder's name
+        arguments["artifacts"] |= {"golden": str(file), "guard": str(beside)}
         with mlflow.start_run(run_id=run_id, log_system_metrics=False):
             return mlflow.pyfunc.log_model(name="model", **arguments)
 

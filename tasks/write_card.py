@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from markdown_it import MarkdownIt
 
 from tasks.findings import index_findings, read_findings
+from tasks.guard import Guard
 from tasks.model_card import model_card
 from tasks.plan import load_plan
 from tasks.stage import stage
@@ -20,8 +21,10 @@ logger = logging.getLogger("tasks.write_card")
 
 
 @stage
-def write_card(verdict: Path, report: Path, manifest: Path, model: Path, backbone: Path, plan: Path, out: Path) -> None:
-    """Write README.md and card.html; every figure is a Finding of the report or a fact of the model folder."""
+def write_card(
+    verdict: Path, report: Path, manifest: Path, model: Path, backbone: Path, guard: Path, plan: Path, out: Path
+) -> None:
+    """Write README.md and card.html; every figure is a Finding of the report or a fact of model and guard."""
     name = manifest.parent.name
     card = model_card(
         name,
@@ -30,6 +33,7 @@ def write_card(verdict: Path, report: Path, manifest: Path, model: Path, backbon
         pd.read_parquet(manifest / "manifest.parquet"),
         _json(model / "model.json"),
         _json(backbone / "passport.json"),
+        Guard.load(guard),
         load_plan(plan),
     )
     (out / CARD).write_text(card, encoding="utf-8")

@@ -27,7 +27,7 @@ from tasks.registry import INTENT, Registry
 from tasks.scorer import WEIGHTS
 from tasks.settings import Settings
 from tests.small_checkout import HERE
-from tests.small_model import write_model, write_pictures
+from tests.small_model import write_guard, write_model, write_pictures
 
 PROJECT = "pets"
 ROLES = "people: []\nmay: {approve: [steward], waive_warn: [steward], waive_block: [steward], accept_risk: [steward]}\n"
@@ -76,6 +76,7 @@ def write_ground(root: Path, models: int = 3) -> Path:
     tested = table[table["split"] == "test"].reset_index(drop=True)
     for seed in range(models):
         model = write_model(root / f"model{seed}", seed)
+        write_guard(root / f"guard{seed}", model)
         (root / f"predictions{seed}").mkdir()
         score(root / "data", tested, model).to_parquet(root / f"predictions{seed}/predictions.parquet", index=False)
     write_cases(root, root / "model1")
@@ -95,8 +96,8 @@ def accept(registry: Registry, root: Path, seed: int, cases: Path | None = None,
     """Decide, register and promote the model of that seed; the version."""
     decision = decide(registry, root, seed, cases or root / "cases", verdict)
     judged = (root / "data", root / "split", root / f"predictions{seed}")
-    model = root / f"model{seed}"
-    version = register.fn(registry, model, decision.body["run"], version_tags(decision), *judged)
+    given = root / f"model{seed}", root / f"guard{seed}"
+    version = register.fn(registry, *given, decision.body["run"], version_tags(decision), *judged)
     if verdict == "PASS":
         promote.fn(registry, version, *judged)
     publish(registry)

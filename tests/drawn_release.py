@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -12,8 +13,12 @@ from tasks.cases import ANSWERS
 from tasks.comparison import CHAMPION, write_comparison
 from tasks.evaluate import evaluate
 from tasks.findings import Finding, write_findings
+from tasks.fit_guard import threshold_of
 from tasks.gate import judge_criteria, judge_folder, together, verdict_of
+from tasks.guard import Facts, Guard
 from tasks.plan import load_plan
+from tasks.suspicion import SCORES
+from tasks.told import Terms
 from tasks.verdict import VERDICT, Verdict, write_verdict
 from tests.drawn_predictions import CLASSES, PARAMS, draw_manifest, draw_predictions, draw_tables
 
@@ -105,9 +110,19 @@ def _write_the_rest(root: Path, manifest: pd.DataFrame) -> None:
     (root / "scratch").mkdir()
     for name in ("model", "scratch"):
         curves.to_csv(root / name / "curves.csv", index=False)
+    (root / "guard").mkdir()
+    write_drawn_guard(root / "guard")
     Image.new("L", (8, 8), 120).save(root / "attributions/gallery.png")
     (root / "attributions/gallery.csv").write_text("row,column,actual,predicted,confidence\nwrong,1,a,b,0.9\n")
     for path in manifest["path"]:
         file = root / "data" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (8, 8), 200).save(file, "PNG")
+
+
+def write_drawn_guard(folder: Path) -> None:
+    """A guard of nobody's model, with the thresholds of drawn scores."""
+    drawn = np.random.default_rng(5).random((3, 40))
+    thresholds = {name: threshold_of(s, 0.01, 0.95, s) for name, s in zip(SCORES, drawn, strict=True)}
+    facts = Facts("m" * 64, tuple(CLASSES), 5, 3, 0.1, 1.0)
+    Guard(facts, Terms(0.8, 0.5), thresholds, np.eye(2), np.zeros((3, 2))).save(folder)

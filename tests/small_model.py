@@ -10,8 +10,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tasks.digests import sha256_file
+from tasks.digests import identity, sha256_file
+from tasks.fit_guard import answer_all, fit_distances, threshold_of
+from tasks.guard import Facts, Guard
+from tasks.penultimate import FeatureScorer
 from tasks.predict import score
+from tasks.suspicion import HIGH_FREQUENCY, OOD, SQUEEZING, distances, high_frequency, moved, squeezed
+from tasks.told import Terms
 
 FACTS = {"architecture": "test_resnet", "classes": ["cat", "dog"], "image_size": 32, "temperature": 1.5, "options": {}}
 
@@ -22,6 +27,27 @@ def write_model(folder: Path, seed: int = 0) -> Path:
     folder.mkdir(parents=True)
     save_file(timm.create_model("test_resnet", num_classes=2).state_dict(), folder / "model.safetensors")
     (folder / "model.json").write_text(json.dumps({**FACTS, "mean": [0.5] * 3, "std": [0.5] * 3}))
+    return folder
+
+
+def write_guard(folder: Path, model: Path, images: int = 120, rate: float = 0.01) -> Path:
+    """A guard of the model, fitted and calibrated on drawn static: half of the images for each."""
+    scorer = FeatureScorer(model, "cpu")
+    size, half = scorer.facts["image_size"], images // 2
+    drawn = np.random.default_rng(0).integers(0, 255, (images, 3, size, size), dtype=np.uint8)
+    pixels = torch.from_numpy(drawn)
+    told, features = answer_all(scorer, pixels)
+    whitener, centres = fit_distances(features[:half], np.arange(half) % len(scorer.classes), len(scorer.classes))
+    again, _ = answer_all(scorer, squeezed(pixels[half:], 5, 3))
+    scores = {
+        OOD: distances(features[half:], whitener, centres),
+        SQUEEZING: moved(told[half:], again),
+        HIGH_FREQUENCY: high_frequency(pixels[half:], 1.0),
+    }
+    thresholds = {name: threshold_of(score, rate, 0.95, score) for name, score in scores.items()}
+    folder.mkdir(parents=True)
+    facts = Facts(identity(model), tuple(scorer.classes), 5, 3, 1.0, 1.0)
+    Guard(facts, Terms(0.6, 0.9), thresholds, whitener, centres).save(folder)
     return folder
 
 

@@ -13,7 +13,7 @@ from tests.drawn_release import PASSPORT, PLAN, write_release
 
 SECTIONS = (
     *("Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data"),
-    *("Quantitative analyses", "Ethical considerations", "Caveats and recommendations"),
+    *("Quantitative analyses", "What it does not answer", "Ethical considerations", "Caveats and recommendations"),
 )
 
 
@@ -21,7 +21,10 @@ SECTIONS = (
 def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     root = tmp_path_factory.mktemp("run") / "pets"
     write_release(root)
-    return {"plan": PLAN, **{name: root / name for name in ("verdict", "report", "manifest", "model", "backbone")}}
+    return {
+        "plan": PLAN,
+        **{name: root / name for name in ("verdict", "report", "manifest", "model", "backbone", "guard")},
+    }
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +66,10 @@ def test_texts_of_others_are_no_markup(card: Path) -> None:
     assert "Nothing &lt;photographed&gt;." in page
     assert PASSPORT["training_data"] not in text
     assert cell("a_b\n *c*") == "a\\_b \\*c\\*"
+
+
+def test_the_guard_s_thresholds_stand_with_their_rates(card: Path) -> None:
+    text = (card / "README.md").read_text()
+    assert "confidence is below 0.800 is left to a person" in text
+    assert "at most 2.4 % (0.063 to 8.8 %)" in text  # 1 in 41, and Beta(1, 40), for 40 calibration images
+    assert text.count(" of 40 |") == 3

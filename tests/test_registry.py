@@ -19,7 +19,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tasks.digests import STAMP, identity, sha256_file
-from tasks.errors import Busy, RegistryTrouble
+from tasks.errors import Busy, DigestMismatch, RegistryTrouble
+from tasks.guard import Guard
 from tasks.lease import leases
 from tasks.predict import score
 from tasks.promote import promote
@@ -27,6 +28,7 @@ from tasks.register import register
 from tasks.registry import INTENT, Registry
 from tasks.settings import Settings
 from tasks.summary import _about_version, in_full
+from tests.small_model import write_guard
 
 NONE = {"champion": None, "challenger": None, "previous": None}
 TAGS = {"verdict": "PASS", "decision": "1", "data_version": "d"}
@@ -74,6 +76,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     pd.DataFrame(rows).to_parquet(root / "split/manifest.parquet")
     for seed in ("0", "1"):
         (root / f"predictions{seed}").mkdir()
+        write_guard(root / f"guard{seed}", root / seed)
         score(root, pd.DataFrame(rows), root / seed).to_parquet(root / f"predictions{seed}/predictions.parquet")
     return [root / "0", root / "1"]
 
@@ -83,7 +86,8 @@ def release(registry: Registry, model: Path, judged_as: Path | None = None, deci
     root = model.parent
     predictions = root / f"predictions{(judged_as or model).name}"
     judged = (root, root / "split", predictions)
-    version = register.fn(registry, model, run.info.run_id, {**TAGS, "decision": decision}, *judged)
+    guard = root / f"guard{model.name}"
+    version = register.fn(registry, model, guard, run.info.run_id, {**TAGS, "decision": decision}, *judged)
     promote.fn(registry, version, *judged)
     return version
 
@@ -135,6 +139,8 @@ def test_equal_weights_with_other_class_names_are_another_model(
     (renamed / "0/model.json").write_text(json.dumps({**facts, "classes": ["cat", "hound"]}))
     table = renamed / "predictions0/predictions.parquet"
     pd.read_parquet(table).rename(columns={"prob_dog": "prob_hound"}).to_parquet(table)
+    shutil.rmtree(renamed / "guard0")
+    write_guard(renamed / "guard0", renamed / "0")
     assert release(registry, renamed / "0") == "2"
     assert registry.aliases() == {"champion": "2", "challenger": None, "previous": "1"}
 
@@ -155,7 +161,35 @@ def test_registered_model_carries_the_release_that_it_came_from(registry: Regist
     release(registry, models[0])
     folder = Path(mlflow.artifacts.download_artifacts("models:/pets@champion/artifacts/release.json"))
     said = json.loads(folder.read_text())
-    assert said == {"project": "pets", "model_digest": identity(models[0]), **TAGS}
+    guard = identity(models[0].parent / "guard0")
+    assert said == {"project": "pets", "model_digest": identity(models[0]), "guard_digest": guard, **TAGS}
+
+
+def test_served_version_has_the_guard_that_was_fitted_on_it(registry: Registry, models: list[Path]) -> None:
+    release(registry, models[0])
+    folder = Path(mlflow.artifacts.download_artifacts("models:/pets@champion"))
+    assert Guard.load(folder / "artifacts/guard").facts.model == registry.version_tags("1")["model_digest"]
+
+
+def test_guard_of_another_model_is_refused_and_nothing_is_registered(registry: Registry, models: list[Path]) -> None:
+    root = models[0].parent
+    judged = (root, root / "split", root / "predictions0")
+    run = registry.client.create_run(registry.experiment_id()).info.run_id
+    with pytest.raises(DigestMismatch, match=r"guard1 was fitted on model"):
+        register.fn(registry, models[0], root / "guard1", run, TAGS, *judged)
+    assert registry.aliases() == NONE
+
+
+def test_same_model_with_another_guard_is_another_version(
+    registry: Registry, models: list[Path], tmp_path: Path
+) -> None:
+    release(registry, models[0])
+    stricter = tmp_path / "stricter"
+    shutil.copytree(models[0].parent, stricter)
+    shutil.rmtree(stricter / "guard0")
+    write_guard(stricter / "guard0", stricter / "0", rate=0.2)
+    assert release(registry, stricter / "0") == "2"
+    assert registry.aliases() == {"champion": "2", "challenger": None, "previous": "1"}
 
 
 def test_model_that_answers_differently_is_not_promoted(registry: Registry, models: list[Path]) -> None:
@@ -209,7 +243,7 @@ def test_kill_at_any_step_of_a_move_is_repaired_to_the_old_state(
     release(registry, models[0])
     run = registry.client.create_run(registry.experiment_id()).info.run_id
     root = models[1].parent
-    register.fn(registry, models[1], run, TAGS, root, root / "split", root / "predictions1")
+    register.fn(registry, models[1], root / "guard1", run, TAGS, root, root / "split", root / "predictions1")
     before = registry.aliases()
     settings = Path(__file__).read_text().split("def local(")[1].split("\n\n\n")[0]
     (tmp_path / "tests_settings.py").write_text(

@@ -1,0 +1,54 @@
+"""Three scores of how strange an image is to one model; higher is stranger.
+
+* `ood`: the Mahalanobis distance of its penultimate features to the nearest class mean of the training split, under one
+  covariance for all classes (Lee et al. 2018, "A simple unified framework for detecting out-of-distribution samples",
+  section 2.1), shrunk as Ledoit & Wolf (2004) say, for there are often fewer images than features.
+* `squeezing`: how far its answer moves when detail that an eye does not miss is taken away: fewer grey levels, or a
+  median filter (Xu, Evans & Qi 2018, "Feature squeezing", section 4; the largest L1 distance).
+* `high_frequency`: the share of its energy in the finest detail, where scans and photographs have next to none and
+  adversarial patterns and static have much (Wang et al. 2020, "High-frequency component helps explain...").
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+OOD, SQUEEZING, HIGH_FREQUENCY = SCORES = ("ood", "squeezing", "high_frequency")
+
+
+def distances(features: np.ndarray, whitener: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Features (N, D) -> the distance of each to its nearest centre, float64 (N,)."""
+    white = features.astype(np.float64) @ whitener.astype(np.float64)
+    apart = ((white[:, None] - centres.astype(np.float64)[None]) ** 2).sum(axis=2)
+    return np.asarray(np.sqrt(apart.min(axis=1)))
+
+
+def squeezed(pixels: torch.Tensor, bits: int, window: int) -> torch.Tensor:
+    """uint8 (N, 3, S, S) -> (2N, 3, S, S): all of them in 2**bits levels, then all through a median filter."""
+    levels = 2**bits - 1
+    coarse = ((pixels.float() / 255 * levels).round() / levels * 255).round().byte()
+    before, after = (window - 1) // 2, window // 2
+    padded = F.pad(pixels.float(), (before, after, before, after), mode="reflect")
+    blocks = padded.unfold(2, window, 1).unfold(3, window, 1).flatten(4)
+    return torch.cat([coarse, blocks.median(dim=4).values.byte()])
+
+
+def moved(probabilities: np.ndarray, of_squeezed: np.ndarray) -> np.ndarray:
+    """Answers (N, K) and those to `squeezed` (2N, K) -> the larger L1 distance, 0 to 2, (N,)."""
+    apart = np.abs(of_squeezed.reshape(2, *probabilities.shape) - probabilities[None]).sum(axis=2)
+    return np.asarray(apart.max(axis=0))
+
+
+def high_frequency(pixels: torch.Tensor, radius: float) -> np.ndarray:
+    """uint8 (N, 3, S, S) -> the share of the grey image's energy, but for its mean, beyond `radius`, (N,).
+
+    At radius 1 lies the finest pattern along a row or column; only diagonal detail is finer (up to the root of 2). An
+    image of one grey has no energy, and share 0.
+    """
+    grey = pixels.double().mean(dim=1)
+    grey = grey - grey.mean(dim=(1, 2), keepdim=True)
+    energy = torch.fft.fft2(grey).abs() ** 2
+    steps = torch.fft.fftfreq(grey.shape[-1], dtype=torch.float64) * 2
+    fine = (steps[:, None] ** 2 + steps[None] ** 2).sqrt() > radius
+    whole = energy.sum(dim=(1, 2))
+    return np.asarray(torch.where(whole > 1e-9, energy[:, fine].sum(dim=1) / whole.clamp(min=1e-9), 0.0).numpy())
