@@ -33,6 +33,7 @@ class Project(BaseModel):
     data: Path
     plan: Path = Path("governance/plan.yaml")
     watch: Path = Path("governance/watch.yaml")  # how the nights are judged
+    serving: Path = Path("governance/serving.yaml")  # what the scoring service takes, keeps and watches
     classes: list[str] | None = None  # None: the labels found in the data
     group: str | None = None  # rows that share it never lie in two splits
     unit: str | None = None  # the thing photographed; rows that share it are resampled together
