@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_night, cli_plan, cli_records, cli_rollback, cli_sign
+from flows import cli_live, cli_night, cli_plan, cli_records, cli_rollback, cli_sign
 from flows.terminal import ProjectName, app, check_room, checkout, progress, quiet_prefect
 from tasks.settings import without_password
 
@@ -20,6 +20,7 @@ PARTS = (
     cli_records,
     cli_night,
     cli_rollback,
+    cli_live,
 )  # which add their commands to `app` when they are imported
 
 

@@ -17,8 +17,7 @@ import numpy as np
 from litserve.specs.base import LitSpec
 from litserve.utils import LitAPIStatus, ResponseBufferItem
 
-from service.kept_versions import Kept
-from service.worker import Answers, Batch, Failed, Prepared
+from service.messages import Answers, Batch, Failed, Kept, Prepared
 
 AHEAD = 2  # batches a worker may have: the one it answers and the next
 PATIENCE = 0.05  # seconds between two questions whether a model is loaded
@@ -121,7 +120,8 @@ class Batching(LitSpec):
                 if isinstance(said, Answers):
                     one.future.set_result((said, place))
                 else:
-                    one.future.set_exception(NoAnswer(said.sentence if said else "the worker died, twice"))
+                    sentence = said.sentence if isinstance(said, Failed) else "the worker died, twice"
+                    one.future.set_exception(NoAnswer(sentence))
         except Exception as error:
             for one in batch:
                 if not one.future.done():

@@ -131,7 +131,9 @@ async def _from_form(request: Request, rules: RequestRules) -> tuple[list[bytes]
         elif name in FIELDS[1:] and name not in said:
             said[name] = value
         else:
-            raise HTTPException(422, f"field '{name[:40]}' is unknown or comes twice; fields are {', '.join(FIELDS[1:])}")
+            raise HTTPException(
+                422, f"field '{name[:40]}' is unknown or comes twice; fields are {', '.join(FIELDS[1:])}"
+            )
     return images, said
 
 

@@ -1,5 +1,7 @@
 """What the service counts, in the form that Prometheus reads (`GET /metrics`); names follow its conventions."""
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -11,7 +13,7 @@ class Counted:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        here = {"registry": self.registry}
+        here: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter("keel_requests", "Requests answered", ["route", "code", "arm"], **here)
         self.seconds = Histogram("keel_request_seconds", "Time to answer", ["route"], buckets=SECONDS, **here)
         self.batches = Histogram("keel_batch_size", "Images in a forward pass", buckets=SIZES, **here)

@@ -7,39 +7,17 @@ ledger knows nothing of, or another one than it knows, is not loaded.
 import json
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
+from service.messages import Kept
 from tasks.digests import digest_of, identity
 from tasks.errors import DigestMismatch, EvidenceMissing
+from tasks.guard import GUARD
 from tasks.history import registrations
 from tasks.registry import META, Registry
-from tasks.scorer import FACTS
+from tasks.scorer import FACTS, WEIGHTS
 
 logger = logging.getLogger("service.kept_versions")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A checked version on disk, and what answers say about it."""
-
-    version: str
-    digest: str  # of the model folder
-    folder: Path
-    decision: int
-    data_version: str
-    classes: tuple[str, ...]
-    image_size: int
-
-    @property
-    def model(self) -> Path:
-        """The model folder."""
-        return self.folder / "artifacts/model"
-
-    @property
-    def guard(self) -> Path:
-        """The guard that was fitted on it."""
-        return self.folder / "artifacts/guard"
 
 
 def keep_version(registry: Registry, version: str, place: Path) -> Kept:
@@ -61,17 +39,19 @@ def keep_version(registry: Registry, version: str, place: Path) -> Kept:
     folder = place / registry.project / f"v{version}-{digest[:12]}"
     if not folder.is_dir():
         _download(registry, version, folder)
-    if identity(folder / "artifacts/model") != digest or digest_of(folder, {META}) != registered.body["logged"]:
+    model = _folder_of(WEIGHTS, folder)
+    if identity(model) != digest or digest_of(folder, {META}) != registered.body["logged"]:
         shutil.rmtree(folder)  # so that the next try asks MLflow again
         raise DigestMismatch(
             f"what MLflow serves as {about} is not what was registered in entry {registered.number}; `keel audit` "
             "says what was changed; restore it from a backup of MLflow's artifact store"
         )
-    facts = json.loads((folder / "artifacts/model" / FACTS).read_text(encoding="utf-8"))
+    facts = json.loads((model / FACTS).read_text(encoding="utf-8"))
     return Kept(
         version,
         digest,
-        folder,
+        model,
+        _folder_of(GUARD, folder),
         int(tags["decision"]),
         tags["data_version"],
         tuple(facts["classes"]),
@@ -88,3 +68,8 @@ def _download(registry: Registry, version: str, folder: Path) -> None:
         shutil.copytree(logged, fresh)
     fresh.rename(folder)
     logger.info("fetched version %s of %s", version, registry.project)
+
+
+def _folder_of(file: str, logged: Path) -> Path:
+    """Where that file lies among what was logged: MLflow calls an artifact's folder as it was called at the release."""
+    return next(iter(logged.rglob(file)), logged).parent

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.kept_versions import Kept, keep_version
+from service.kept_versions import keep_version
+from service.messages import Kept
 from tasks.errors import EvidenceMissing
 from tasks.guard import Guard
 from tasks.registry import Registry

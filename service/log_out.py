@@ -30,8 +30,8 @@ class LogOut:
 
     def write(self, row: LoggedAnswer, image: Image.Image | None = None) -> None:
         """Append the row, with its image where that is kept."""
-        kept = image is not None and row.consent and place_of(row.request_id, SALT) < self.share
-        if not kept or self.backlog >= BACKLOG:
+        kept = row.consent and place_of(row.request_id, SALT) < self.share
+        if image is None or not kept or self.backlog >= BACKLOG:
             self.log.append(row)
             return
         self.backlog += 1

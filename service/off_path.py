@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from service.kept_versions import Kept
-from service.worker import Answers, Failed, Loaded
+from service.messages import Answers, Failed, Kept
+from service.worker import Loaded
 from tasks.logged_answer import LoggedAnswer
 from tasks.serving_rules import OffPathRules
 
@@ -47,11 +47,11 @@ class OffPath:
     def __init__(
         self,
         rules: OffPathRules,
-        then: Callable[[Job, Answers | Failed], None],
         load: Callable[[Kept, str | None], Any] = Loaded.load,
         pause: float = 1.0,
     ) -> None:
-        self.rules, self.then, self.load, self.first_pause = rules, then, load, pause
+        self.rules, self.load, self.first_pause = rules, load, pause
+        self.then: Callable[[Job, Answers | Failed], None] = ignore
         self.jobs: queue.Queue[Job] = queue.Queue(rules.waiting)
         self.dropped = self.restarts = 0
         self.stopped = threading.Event()
@@ -153,6 +153,10 @@ class OffPath:
         if self.process is not None and self.process.is_alive():
             self.process.kill()
             self.process.join(5)
+
+
+def ignore(_: Job, __: Answers | Failed) -> None:
+    """What becomes of a job before anybody wants to know."""
 
 
 def one_of(said: Answers | Failed, place: int) -> Answers | Failed:

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from service.kept_versions import Kept
-from service.worker import Answers
+from service.messages import Answers, Kept
 from tasks.guard import Guard
 from tasks.logged_answer import LoggedAnswer
 from tasks.told import Told, tell
@@ -23,7 +22,7 @@ class Said:
     features: np.ndarray  # (D,)
     scores: dict[str, float]
     told: Told
-    flags: tuple[str, ...]
+    flags: dict[str, str]  # the sentence of each score above its threshold, by its name
 
 
 def judge(arm: str, kept: Kept, guard: Guard, answers: Answers, place: int, abstain_on: Collection[str]) -> Said:
@@ -33,16 +32,19 @@ def judge(arm: str, kept: Kept, guard: Guard, answers: Answers, place: int, abst
     blocked = guard.blocks(scores, abstain_on)
     if blocked:
         told = replace(told, label="", reasons=(*blocked, *told.reasons))
-    return Said(arm, kept, probabilities, answers.features[place], scores, told, guard.flags(scores))
+    flags = {name: sentence for name in scores for sentence in guard.flags({name: scores[name]})}
+    return Said(arm, kept, probabilities, answers.features[place], scores, told, flags)
 
 
-def answer_of(row: LoggedAnswer, flags: tuple[str, ...] = (), sets: bool = False) -> dict[str, Any]:
+def answer_of(row: LoggedAnswer, flags: Collection[str] = (), sets: bool = False) -> dict[str, Any]:
     """What the client gets of a row; `sets` says that the model has prediction sets."""
     return {
         "request_id": row.request_id,
         "label": row.label or None,
         "predicted": row.predicted or None,
-        "probabilities": {c: p if np.isfinite(p) else None for c, p in zip(row.classes, row.probabilities, strict=True)},
+        "probabilities": {
+            c: p if np.isfinite(p) else None for c, p in zip(row.classes, row.probabilities, strict=True)
+        },
         "prediction_set": list(row.prediction_set) if sets else None,
         "reasons": list(row.reasons),
         "model": row.model or None,

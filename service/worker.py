@@ -5,53 +5,21 @@ that a move of the champion costs no request its time; a batch finds its model l
 """
 
 import os
+import signal
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 import litserve
 import numpy as np
 import torch
 
-from service.kept_versions import Kept
+from service.messages import Answers, Batch, Failed, Kept, Prepared
 from tasks.digests import identity
 from tasks.errors import DigestMismatch
 from tasks.guard import Guard
 from tasks.penultimate import FeatureScorer
 
 MODELS = 3  # that a worker holds: champion, challenger, and the one that was champion a moment ago
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What one model says of N images: probabilities float64 (N, K), features float16 (N, D), guard scores."""
-
-    probabilities: np.ndarray
-    features: np.ndarray
-    scores: list[dict[str, float]]
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Images uint8 (N, 3, S, S) for one model. Without images the model is loaded, and nobody waits for that."""
-
-    kept: Kept
-    pixels: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """How far a worker is with a model: `loading`, `ready`, or the sentence why it cannot."""
-
-    worker: int
-    state: str
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Why there is no answer."""
-
-    sentence: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +39,7 @@ class Loaded:
     def answer(self, pixels: np.ndarray) -> Answers:
         """One forward pass, and what the guard thinks."""
         probabilities, features = self.scorer.answer(torch.from_numpy(pixels))
-        return Answers(
-            probabilities, features, self.guard.scores(pixels, probabilities, features, self.scorer.answer)
-        )
+        return Answers(probabilities, features, self.guard.scores(pixels, probabilities, features, self.scorer.answer))
 
 
 class Worker(litserve.LitAPI):
@@ -81,8 +47,6 @@ class Worker(litserve.LitAPI):
 
     def setup(self, device: str) -> None:
         """Begin with no model; the first batch or the first preparation names one."""
-        import signal
-
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which drains before it ends its workers
         self.on = device
         if device == "cpu":
