@@ -1,7 +1,8 @@
 """The other model of a rollout, asked off the request's path by a process that nobody waits for.
 
 In shadow it is the challenger, of a canary's answers the champion as control. Whatever that model does (sleep, raise,
-hang, grow), it does to a process of the lowest priority with one thread and a limit on its memory. Offering it an image
+hang, grow), it does to a process of the lowest priority with one thread (service/worker.py, load_aside)
+and a limit on its memory. Offering it an image
 takes microseconds: what does not fit into the queue is dropped and counted. A process that hangs or dies is replaced,
 later each time.
 """
@@ -18,10 +19,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
-import torch
 
 from service.messages import Answers, Failed, Kept
-from service.worker import Loaded
 from tasks.logged_answer import LoggedAnswer
 from tasks.serving_rules import OffPathRules
 
@@ -47,7 +46,7 @@ class OffPath:
     def __init__(
         self,
         rules: OffPathRules,
-        load: Callable[[Kept, str | None], Any] = Loaded.load,
+        load: Callable[[Kept], Any],
         pause: float = 1.0,
     ) -> None:
         self.rules, self.load, self.first_pause = rules, load, pause
@@ -167,11 +166,10 @@ def one_of(said: Answers | Failed, place: int) -> Answers | Failed:
     return Answers(said.probabilities[here], said.features[here], said.scores[here])
 
 
-def answer_jobs(theirs: Connection, load: Callable[[Kept, str | None], Any], memory_mb: int) -> None:
-    """The process: one model at a time, on one thread of the processor."""
+def answer_jobs(theirs: Connection, load: Callable[[Kept], Any], memory_mb: int) -> None:
+    """The process: one model at a time."""
     os.nice(LOWEST)
     resource.setrlimit(resource.RLIMIT_DATA, (memory_mb * 2**20, memory_mb * 2**20))
-    torch.set_num_threads(1)
     digest, model = "", None
     theirs.send("ready")
     while True:
@@ -181,7 +179,7 @@ def answer_jobs(theirs: Connection, load: Callable[[Kept, str | None], Any], mem
             return
         try:
             if kept.digest != digest:
-                model, digest = load(kept, "cpu"), kept.digest
+                model, digest = load(kept), kept.digest
             said: Answers | Failed = model.answer(pixels)  # type: ignore[union-attr]
         except Exception as error:  # whatever it raises is its answer
             said = Failed(f"{type(error).__name__}: {error}"[:300])

@@ -6,6 +6,8 @@ Ctrl-C): the port closes, requests under way are answered, what they wrote is fl
 
 import asyncio
 import multiprocessing as mp
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version as installed
@@ -27,7 +29,7 @@ from service.log_out import LogOut
 from service.messages import Kept
 from service.notes import write_json_lines
 from service.off_path import OffPath
-from service.worker import Worker
+from service.worker import Worker, load_aside
 from tasks.door import limits_of
 from tasks.params import CheckDataParams
 from tasks.places import log_place
@@ -51,17 +53,17 @@ def serve(
 ) -> None:
     """Answer until told to end. BadInput, DigestMismatch, EvidenceMissing and RegistryTrouble before the port opens."""
     tokens = tokens_for(host)
+    follower = Follower(Registry(about.name, chosen), chosen.state / "serving", rules.follow.poll_seconds)
     write_json_lines()
     disable_created_metrics()
     mp.set_start_method("spawn", force=True)  # LitServe's manager would be forked with the registry's connections
-    follower = Follower(Registry(about.name, chosen), chosen.state / "serving", rules.follow.poll_seconds)
     counted = Counted()
     batching = Batching(workers, rules.batch.most_images, rules.request.waiting)
     batching.seen = counted.batches.observe
     lit = litserve.LitServer(Worker(spec=batching), workers_per_device=workers, timeout=False, restart_workers=True)
     batching.workers = workers * len(lit.devices)
     log = LogOut(log_place(), rules.log.flush_seconds, rules.keep.share)
-    off_path = OffPath(rules.off_path)
+    off_path = OffPath(rules.off_path, load_aside)
     limits = limits_of(params, rules.request.most_bytes, rules.request.most_pixels)
     asking = Asking(about.name, rules, limits, lambda: follower.live, batching, log, off_path, counted)
     facts = Facts(about, installed("keel"), follower, asking, lambda: sum(w.is_alive() for w in lit.inference_workers))
@@ -92,6 +94,8 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn takes them while it runs, and raises them again at its end
+        signal.signal(number, lambda *_: sys.exit(0))
     with wrap_litserve_start(lit, worker_monitor=True):
         lit.verify_worker_status()
         uvicorn.Server(config).run()

@@ -42,6 +42,12 @@ class Loaded:
         return Answers(probabilities, features, self.guard.scores(pixels, probabilities, features, self.scorer.answer))
 
 
+def load_aside(kept: Kept) -> Loaded:
+    """For the process off the path: on one thread of the processor."""
+    torch.set_num_threads(1)
+    return Loaded.load(kept, "cpu")
+
+
 class Worker(litserve.LitAPI):
     """Answers batches; one in each worker process."""
 
