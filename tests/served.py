@@ -61,7 +61,8 @@ def serving(root: Path, tokens: str) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = [sys.executable, "-m", "flows.cli", "serve", "--project", PROJECT, "--port", str(port)]
-    environment = {**os.environ, "KEEL_STATE": str(root), "KEEL_TOKENS": tokens, "PYTHONPATH": str(HERE)}
+    here = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}  # which MLflow sets
+    environment = {**here, "KEEL_STATE": str(root), "KEEL_TOKENS": tokens, "PYTHONPATH": str(HERE)}
     with (root / "served.txt").open("wb") as out:
         process = subprocess.Popen(words, cwd=root, env=environment, stdout=out, stderr=out)
         try:

@@ -20,12 +20,11 @@ from tests.served import wait_until
 KEPT = Kept("2", "d" * 64, Path(), Path(), 1, "v", ("cat", "dog"), 8)
 ROW = LoggedAnswer("r", dt.datetime(2026, 6, 1, tzinfo=dt.UTC), "pets", "k", "s", False, {})
 PIXELS = np.zeros((3, 8, 8), np.uint8)
-SECONDS = 1.0
 
 
 @contextmanager
-def off_path(load: Callable[[Kept], Any], waiting: int = 4) -> Iterator[tuple[OffPath, list[Any]]]:
-    rules = OffPathRules(waiting=waiting, seconds=SECONDS, memory_mb=400, reason="for the test")
+def off_path(load: Callable[[Kept], Any], seconds: float = 30) -> Iterator[tuple[OffPath, list[Any]]]:
+    rules = OffPathRules(waiting=4, seconds=seconds, memory_mb=400, reason="for the test")
     process, said = OffPath(rules, load, pause=0.1), list[Any]()
     process.then = lambda job, answer: said.append(answer)
     try:
@@ -70,12 +69,14 @@ def test_a_model_that_raises_is_put_on_record_and_its_process_lives_on() -> None
 
 
 @pytest.mark.parametrize(
-    ("load", "says"), [(rude_models.hanger, "took more than"), (rude_models.grower, "Memory")], ids=["hangs", "grows"]
+    ("load", "seconds", "says"),
+    [(rude_models.hanger, 0.5, "took more than 0.5 s"), (rude_models.grower, 30, "Memory")],
+    ids=["hangs", "grows"],
 )
 def test_a_model_that_hangs_is_killed_and_replaced_and_one_that_grows_meets_its_limit(
-    load: Callable[[Kept], Any], says: str
+    load: Callable[[Kept], Any], seconds: float, says: str
 ) -> None:
-    with off_path(load) as (process, said):
+    with off_path(load, seconds) as (process, said):
         offer(process, 1)
         wait_until(lambda: said, 60)
         assert isinstance(said[0], Failed)
