@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_feedback, cli_night, cli_plan, cli_records, cli_rollback, cli_rollout, cli_sign
+from flows import cli_feedback, cli_live, cli_night, cli_plan, cli_records, cli_rollback, cli_rollout, cli_sign
 from flows.terminal import ProjectName, app, check_room, checkout, progress, quiet_prefect
 from tasks.settings import without_password
 
@@ -22,6 +22,7 @@ PARTS = (
     cli_rollback,
     cli_feedback,
     cli_rollout,
+    cli_live,
 )  # which add their commands to `app` when they are imported
 
 

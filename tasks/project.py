@@ -35,6 +35,7 @@ class Project(BaseModel):
     watch: Path = Path("governance/watch.yaml")  # how the nights are judged
     windows: str | None = None  # a folder or URL of production windows, or `log`; None: `production` below the data
     feedback: Path = Path("governance/feedback.yaml")  # what may be told of what users report
+    serving: Path = Path("governance/serving.yaml")  # what the scoring service takes, keeps and watches
     classes: list[str] | None = None  # None: the labels found in the data
     group: str | None = None  # rows that share it never lie in two splits
     unit: str | None = None  # the thing photographed; rows that share it are resampled together

@@ -45,7 +45,7 @@ def write_checkout(root: Path) -> None:
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(HERE / name, root / name)
     (root / "governance/projects").mkdir(parents=True)
-    for name in ("plan.scaffold.yaml", "watch.scaffold.yaml", "watch.yaml", "roles.yaml"):
+    for name in ("plan.scaffold.yaml", "watch.scaffold.yaml", "watch.yaml", "serving.yaml", "roles.yaml"):
         shutil.copy(HERE / "governance" / name, root / "governance")
     (root / "governance/risks.yaml").write_text("risks: []\n")
     write_backbone(root)

@@ -1,0 +1,130 @@
+"""The routes: what is asked over HTTP, and what is answered. See `GET /openapi.json`."""
+
+import asyncio
+import datetime as dt
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from service import shapes
+from service.access import Buckets, caller_of, is_known
+from service.asking import Asking
+from service.body import MostBody, read_asked
+from service.facts import Facts
+from service.notes import Noted
+from tasks.digests import sha256_text
+from tasks.errors import BadInput, KeelError
+
+PREDICT, FEEDBACK = "/predict", "/feedback"
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": shapes.Refused, "description": says}
+    for code, says in {
+        401: "no known bearer token",
+        413: "more bytes than the rules allow",
+        415: "neither form data nor JSON",
+        422: "not as described, or no image was let in",
+        429: "more images than a caller may send; Retry-After says when to come back",
+        500: "the model failed",
+        503: "too much waits already, or a store is away",
+        504: "no answer in time",
+    }.items()
+}
+
+
+def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The part of the schema for these."""
+    return {code: REFUSALS[code] for code in codes}
+
+
+def make_app(facts: Facts, asking: Asking, tokens: tuple[bytes, ...], lifespan: Any) -> FastAPI:
+    """The application."""
+    rules, buckets = asking.rules.request, Buckets(asking.rules.rate)
+    counted = asking.counted
+    app = FastAPI(title="Keel", version=facts.release, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(MostBody, most=rules.most_body)
+    app.add_middleware(Noted, counted=counted)
+
+    def authorise(request: Request) -> None:
+        if tokens and not is_known(request.headers.get("authorization", ""), tokens):
+            counted.rejections.labels("token").inc()
+            raise HTTPException(
+                401, "send a known token: Authorization: Bearer <token>", {"WWW-Authenticate": "Bearer"}
+            )
+
+    known = [Depends(authorise)]
+
+    @app.exception_handler(HTTPException)
+    async def refuse(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"detail": str(error.detail), "answers": []}, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_form(request: Request, error: RequestValidationError) -> JSONResponse:
+        problems = "; ".join(f"{'.'.join(map(str, p['loc'][1:]))}: {p['msg']}" for p in error.errors())
+        return JSONResponse({"detail": problems, "answers": []}, 422)
+
+    @app.post(
+        PREDICT,
+        response_model=shapes.Predicted,
+        responses=refusals(401, 413, 415, 422, 429, 500, 503, 504),
+        dependencies=known,
+        openapi_extra=shapes.predict_body(rules.most_images, facts.columns),
+    )
+    async def predict(request: Request) -> Response:
+        peer = request.client.host if request.client else ""
+        asked = await read_asked(request, rules, facts.columns)
+        wait = buckets.take(caller_of(request.headers.get("authorization", ""), peer), len(asked.images))
+        if wait:
+            counted.rejections.labels("rate").inc()
+            raise HTTPException(
+                429, f"more than {asking.rules.rate.a_second:g} images a second", {"Retry-After": f"{wait:.0f}"}
+            )
+        outcome = await asking.answer(asked, peer)
+        request.state.facts |= {"request_id": outcome.request_id, "arm": outcome.arm, "images": len(asked.images)}
+        if outcome.code == 200:
+            return JSONResponse({"request_id": outcome.request_id, "answers": outcome.answers})
+        return JSONResponse({"detail": outcome.detail, "answers": outcome.answers}, outcome.code)
+
+    @app.post(
+        FEEDBACK,
+        response_model=shapes.Filed,
+        status_code=201,
+        responses=refusals(401, 413, 422, 503),
+        dependencies=known,
+    )
+    async def feedback(body: shapes.FeedbackBody, request: Request) -> shapes.Filed:
+        peer = request.client.host if request.client else ""
+        said = {**body.model_dump(), "project": facts.project, "at": dt.datetime.now(dt.UTC)}
+        key = request.headers.get("x-keel-key") or peer
+        try:
+            return shapes.Filed(
+                id=await asyncio.to_thread(facts.file_report, {**said, "client": sha256_text(key)}) or None
+            )
+        except BadInput as error:
+            raise HTTPException(422, str(error)) from error
+        except KeelError as error:
+            raise HTTPException(503, str(error)) from error
+
+    @app.get("/health", response_model=shapes.Health)
+    async def health() -> shapes.Health:
+        """Liveness: 200 as long as the process answers, with what is wrong."""
+        return facts.health()
+
+    @app.get("/ready", response_model=shapes.Ready, responses={503: {"model": shapes.Ready}})
+    async def ready(response: Response) -> shapes.Ready:
+        """200 only while a checked model answers and the log takes rows."""
+        found = await facts.ready()
+        response.status_code = 200 if found.ready else 503
+        return found
+
+    @app.get("/version", response_model=shapes.Version, responses=refusals(401), dependencies=known)
+    async def version() -> shapes.Version:
+        return facts.version()
+
+    @app.get("/metrics", responses={401: REFUSALS[401], 200: {"content": {"text/plain": {}}}}, dependencies=known)
+    async def metrics() -> Response:
+        return Response(facts.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return app

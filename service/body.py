@@ -1,0 +1,153 @@
+"""The body of a request: never more of it than the rules allow, then its parts.
+
+`POST /predict` takes form data with one or many files `image`, or JSON `{"images": [base64, ...]}`; beside them `key`,
+`consent` and `about`, the same in both.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tasks.serving_rules import RequestRules
+
+FIELDS = ("images", "key", "consent", "about")
+LONGEST = 200  # characters of a key or of a value of `about`
+SPOKEN = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody asks: the files' bytes, and what they say beside them."""
+
+    images: list[bytes]
+    key: str
+    consent: bool
+    about: dict[str, str]
+
+
+class TooLong(Exception):
+    """The body is longer than the rules allow."""
+
+
+class MostBody:
+    """Stops reading a request that is longer than the rules allow, be its length declared or not."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app, self.most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 413 before the application sees more than the limit."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        refusal = JSONResponse({"detail": f"the request is longer than {self.most:,} bytes"}, 413)
+        if declared.isdigit() and int(declared) > self.most:
+            return await refusal(scope, receive, send)
+        read, begun = 0, False
+
+        async def count() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.most:
+                raise TooLong
+            return message
+
+        async def note(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, count, note)
+        except TooLong:
+            if not begun:
+                await refusal(scope, receive, send)
+
+
+async def read_asked(request: Request, rules: RequestRules, columns: Collection[str]) -> Asked:
+    """The parts of the body; HTTPException 413, 415 or 422 says what is wrong with them.
+
+    `columns` are the names that `about` may have.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        images, said = await _from_json(request)
+    elif kind == "multipart/form-data":
+        images, said = await _from_form(request, rules)
+    else:
+        raise HTTPException(415, "send multipart/form-data with files `image`, or application/json with `images`")
+    if not 1 <= len(images) <= rules.most_images:
+        raise HTTPException(422, f"{len(images)} images came; one request takes 1 to {rules.most_images}")
+    key = said.get("key") or request.headers.get("x-keel-key") or ""
+    if not isinstance(key, str) or len(key) > LONGEST:
+        raise HTTPException(422, f"key must be a text of at most {LONGEST} characters")
+    consent = said.get("consent", False)
+    if isinstance(consent, str):
+        consent = SPOKEN.get(consent.lower(), consent)
+    if not isinstance(consent, bool):
+        raise HTTPException(422, "consent must be true or false")
+    return Asked(images, key, consent, _about(said.get("about"), columns))
+
+
+async def _from_json(request: Request) -> tuple[list[bytes], dict[str, Any]]:
+    try:
+        document = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(422, "the body is not valid JSON") from error
+    if not isinstance(document, dict) or not isinstance(document.get("images"), list):
+        raise HTTPException(422, 'the body must be an object with a list "images" of base64 texts')
+    unknown = sorted(str(name)[:40] for name in set(document) - set(FIELDS))
+    if unknown:
+        raise HTTPException(422, f"unknown fields: {', '.join(unknown)}; the fields are {', '.join(FIELDS)}")
+    try:
+        images = [base64.b64decode(text, validate=True) for text in document["images"]]
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise HTTPException(422, "images must be base64 texts (RFC 4648, standard alphabet)") from error
+    return images, document
+
+
+async def _from_form(request: Request, rules: RequestRules) -> tuple[list[bytes], dict[str, Any]]:
+    try:
+        form = await request.form(max_files=rules.most_images + 1, max_fields=len(FIELDS))
+    except (MultiPartException, HTTPException, UnicodeDecodeError, ValueError) as error:
+        raise HTTPException(422, f"the form cannot be read: {getattr(error, 'detail', error)}") from error
+    images, said = [], dict[str, Any]()
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name != "image":
+                raise HTTPException(422, f"a file is called '{name[:40]}'; files are called image")
+            images.append(await value.read())
+        elif name in FIELDS[1:] and name not in said:
+            said[name] = value
+        else:
+            raise HTTPException(
+                422, f"field '{name[:40]}' is unknown or comes twice; fields are {', '.join(FIELDS[1:])}"
+            )
+    return images, said
+
+
+def _about(given: Any, columns: Collection[str]) -> dict[str, str]:
+    """Columns of the project, as texts."""
+    if given is None or given == "":
+        return {}
+    try:
+        found = json.loads(given) if isinstance(given, str) else given
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(422, "about is not valid JSON") from error
+    if not isinstance(found, dict) or not all(isinstance(v, str) and len(v) <= LONGEST for v in found.values()):
+        raise HTTPException(422, f"about must be an object of texts of at most {LONGEST} characters")
+    unknown = sorted(str(name)[:40] for name in set(found) - set(columns))
+    if unknown:
+        raise HTTPException(422, f"about has unknown columns {', '.join(unknown)}; known are {', '.join(columns)}")
+    return found

@@ -1,0 +1,116 @@
+"""What the service says of itself: health, readiness, version, metrics; and where reports of users go."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from service import shapes
+from service.asking import Asking
+from service.batching import NoAnswer
+from service.live import Follower
+from service.messages import Kept
+from tasks.places import feedback_url
+from tasks.project import Project
+from tasks.routing import CHALLENGER, CHAMPION
+
+READY_SECONDS = 2.0  # in which a worker must say that it has the champion
+
+
+class Facts:
+    """Reads the parts of the service. `workers_alive` counts the processes that run."""
+
+    def __init__(
+        self, about: Project, release: str, follower: Follower, asking: Asking, workers_alive: Callable[[], int]
+    ) -> None:
+        self.project, self.release, self.follower, self.asking = about.name, release, follower, asking
+        self.workers_alive = workers_alive
+        named = [about.unit, *about.slices, "captured_at", "source"]
+        self.columns = list(dict.fromkeys(name for name in named if name))
+        self.store: Any = None
+
+    def trouble(self) -> list[str]:
+        """Sentences; none while all is well."""
+        found = [f"the registry is not followed: {self.follower.trouble}"] if self.follower.trouble else []
+        missing = self.asking.batching.workers - self.workers_alive()
+        found += [f"{missing} of {self.asking.batching.workers} workers are down"] if missing > 0 else []
+        log = self.asking.log.health()
+        return found + ([f"the log takes no rows: {log.problem}"] if log.problem else [])
+
+    def health(self) -> shapes.Health:
+        """What is going on."""
+        trouble, off = self.trouble(), self.asking.off_path
+        return shapes.Health(
+            status="degraded" if trouble else "ok",
+            version=self.follower.live.champion.version,
+            registry_asked_at=self.follower.asked_at,
+            workers=self.workers_alive(),
+            waiting=len(self.asking.batching.waiting),
+            log=asdict(self.asking.log.health()),
+            off_path={"waiting": off.jobs.qsize(), "dropped": off.dropped, "restarts": off.restarts},
+            trouble=trouble,
+        )
+
+    async def ready(self) -> shapes.Ready:
+        """Whether a worker has the champion, and the log takes rows."""
+        log, found = self.asking.log.health(), list[str]()
+        if log.problem:
+            found.append(f"the log takes no rows: {log.problem}")
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self.asking.batching.prepare(self.follower.live.champion, READY_SECONDS)
+        except (NoAnswer, TimeoutError) as error:
+            found.append(f"no checked model answers: {error or 'not in time'}")
+        return shapes.Ready(ready=not found, trouble=found)
+
+    def version(self) -> shapes.Version:
+        """What answers whom."""
+        live = self.follower.live
+        rollout, share = live.rollout, live.rollout.share if live.rollout else 0.0
+        arms = [arm_facts(CHAMPION, live.champion, 1 - share)]
+        if live.challenger:
+            arms.append(arm_facts(CHALLENGER, live.challenger, share))
+        return shapes.Version(
+            project=self.project,
+            model=live.champion.digest,
+            version=live.champion.version,
+            data_version=live.champion.data_version,
+            decision=live.champion.decision,
+            since=live.since,
+            rollout=asdict(rollout) if rollout else None,
+            arms=arms,
+        )
+
+    def metrics(self) -> bytes:
+        """The page for Prometheus; what is not counted as it happens is read now."""
+        counted, live, log = self.asking.counted, self.follower.live, self.asking.log.health()
+        counted.log_lag.set(log.lag_seconds)
+        counted.log_lost.set(log.lost)
+        counted.registry_up.set(0 if self.follower.trouble else 1)
+        counted.waiting.set(len(self.asking.batching.waiting))
+        counted.model.clear()
+        for alias, kept in ((CHAMPION, live.champion), (CHALLENGER, live.challenger)):
+            if kept:
+                counted.model.labels(alias, kept.version, kept.digest).set(1)
+        return counted.text()
+
+    def file_report(self, fields: dict[str, Any]) -> str:
+        """Keep what a user says; BadInput when it is not accepted, RegistryTrouble when the store is away."""
+        from tasks.feedback import report_of
+        from tasks.feedback_store import FeedbackStore
+
+        report = report_of(fields)
+        self.store = self.store or FeedbackStore(feedback_url())
+        return str(self.store.add(report))
+
+
+def arm_facts(arm: str, kept: Kept, share: float) -> shapes.Arm:
+    """One line of the arm table."""
+    return shapes.Arm(
+        arm=arm,  # type: ignore[arg-type]
+        version=kept.version,
+        model=kept.digest,
+        decision=kept.decision,
+        data_version=kept.data_version,
+        share=share,
+    )

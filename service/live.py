@@ -1,0 +1,100 @@
+"""Which version answers: what the registry says, followed by a thread; the last good state while it says nothing.
+
+A move is followed in this order: download, check, load in every worker, then one assignment, between two batches. What
+cannot be fetched, is not what was registered, or does not load changes nothing, and `trouble` says so.
+"""
+
+import datetime as dt
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.kept_versions import keep_version
+from service.messages import Kept
+from tasks.errors import EvidenceMissing
+from tasks.guard import Guard
+from tasks.registry import Registry
+from tasks.rollout import Standing, standing
+from tasks.routing import CHALLENGER, CHAMPION, arm_of
+
+logger = logging.getLogger("service.live")
+
+
+@dataclass(frozen=True)
+class Live:
+    """What answers now. `challenger` is there while a rollout is on."""
+
+    champion: Kept
+    guards: dict[str, Guard]  # by digest: the terms of an answer, and the thresholds
+    since: dt.datetime
+    rollout: Standing | None = None
+    challenger: Kept | None = None
+
+    def route(self, key: str) -> tuple[str, Kept, Kept | None]:
+        """The arm and the version that answer a key, and the version that is asked of it off the request's path."""
+        if self.rollout is None or self.challenger is None:
+            return CHAMPION, self.champion, None
+        if self.rollout.kind == "shadow":
+            return CHAMPION, self.champion, self.challenger
+        if arm_of(key, self.rollout.salt, self.rollout.share) == CHALLENGER:
+            return CHALLENGER, self.challenger, self.champion
+        return CHAMPION, self.champion, None
+
+
+class Follower:
+    """Keeps `live` in step with the registry."""
+
+    def __init__(self, registry: Registry, place: Path, poll_seconds: float) -> None:
+        self.registry, self.place, self.poll_seconds = registry, place, poll_seconds
+        self.trouble, self.asked_at = "", dt.datetime.now(dt.UTC)
+        self.stopped = threading.Event()
+        self.live = self._read(None)
+
+    def follow(self, prepare: Callable[[Kept], None]) -> threading.Thread:
+        """Start the thread; `prepare` loads a version in every worker, or raises."""
+        thread = threading.Thread(target=self._run, args=(prepare,), name="follower", daemon=True)
+        thread.start()
+        return thread
+
+    def _run(self, prepare: Callable[[Kept], None]) -> None:
+        while not self.stopped.wait(self.poll_seconds):
+            try:
+                fresh = self._read(self.live)
+                if fresh is not self.live:
+                    for kept in (fresh.champion, fresh.challenger):
+                        if kept is not None:
+                            prepare(kept)
+                    logger.info("version %s is champion now", fresh.champion.version)
+                    self.live = fresh
+                self.trouble, self.asked_at = "", dt.datetime.now(dt.UTC)
+            except Exception as error:  # whatever it is, the last good state goes on answering
+                if str(error) != self.trouble:
+                    logger.warning("the registry is not followed: %s", error)
+                self.trouble = str(error) or type(error).__name__
+
+    def _read(self, now: Live | None) -> Live:
+        """What the registry says; `now` itself when that has not changed."""
+        aliases, rollout = self.registry.aliases(), standing(self.registry)
+        version = aliases["champion"]
+        if version is None:
+            project = self.registry.project
+            raise EvidenceMissing(f"{project} has no champion to serve; `keel release --project {project}` makes one")
+        beside = rollout.version if rollout else None
+        if now and (now.champion.version, now.challenger and now.challenger.version) == (version, beside):
+            if now.rollout == rollout:
+                return now
+            return Live(now.champion, now.guards, now.since, rollout, now.challenger)
+        champion = self._keep(version, now)
+        challenger = self._keep(beside, now) if beside else None
+        guards = {kept.digest: Guard.load(kept.guard) for kept in (champion, challenger) if kept}
+        same = now is not None and now.champion.version == version
+        since = now.since if now and same else dt.datetime.now(dt.UTC)
+        return Live(champion, guards, since, rollout, challenger)
+
+    def _keep(self, version: str, now: Live | None) -> Kept:
+        at_hand = [kept for kept in (now.champion, now.challenger) if kept] if now else []
+        return next((kept for kept in at_hand if kept.version == version), None) or keep_version(
+            self.registry, version, self.place
+        )

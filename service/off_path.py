@@ -1,0 +1,186 @@
+"""The other model of a rollout, asked off the request's path by a process that nobody waits for.
+
+In shadow it is the challenger, of a canary's answers the champion as control. Whatever that model does (sleep, raise,
+hang, grow), it does to a process of the lowest priority with one thread (service/worker.py, load_aside)
+and a limit on its memory. Offering it an image
+takes microseconds: what does not fit into the queue is dropped and counted. A process that hangs or dies is replaced,
+later each time.
+"""
+
+import logging
+import multiprocessing as mp
+import os
+import queue
+import resource
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from service.messages import Answers, Failed, Kept
+from tasks.logged_answer import LoggedAnswer
+from tasks.serving_rules import OffPathRules
+
+START_SECONDS = 60.0  # in which a fresh process must be ready
+LONGEST_PAUSE = 60.0  # seconds between two tries
+LOWEST = 19  # priority: it runs when nobody else wants to
+TOGETHER = 8  # images in one batch
+logger = logging.getLogger("service.off_path")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """An image, uint8 (3, S, S) as the other model takes it, and the row of the request that it belongs to."""
+
+    kept: Kept
+    pixels: np.ndarray
+    row: LoggedAnswer
+
+
+class OffPath:
+    """Takes jobs, and tells `then` what became of each. `load` makes a model of a kept version, in the process."""
+
+    def __init__(
+        self,
+        rules: OffPathRules,
+        load: Callable[[Kept], Any],
+        pause: float = 1.0,
+    ) -> None:
+        self.rules, self.load, self.first_pause = rules, load, pause
+        self.then: Callable[[Job, Answers | Failed], None] = ignore
+        self.jobs: queue.Queue[Job] = queue.Queue(rules.waiting)
+        self.dropped = self.restarts = 0
+        self.stopped = threading.Event()
+        self.process: Any = None
+        self.thread: threading.Thread | None = None
+
+    def offer(self, job: Job) -> bool:
+        """Take the job unless the queue is full; never waits."""
+        if self.thread is None:  # the process costs memory, and most services have no rollout most of the time
+            self.thread = threading.Thread(target=self._run, name="off-path", daemon=True)
+            self.thread.start()
+        try:
+            self.jobs.put_nowait(job)
+            return True
+        except queue.Full:
+            self.dropped += 1
+            return False
+
+    def close(self) -> None:
+        """End the process; what waits is dropped."""
+        self.stopped.set()
+        if self.thread is not None:
+            self.thread.join(5)
+        self._kill()
+
+    def _run(self) -> None:
+        pause = self.first_pause
+        while not self.stopped.is_set():
+            ours = self._start()
+            if ours is not None and self._serve(ours):
+                pause = self.first_pause
+            self._kill()
+            if self.stopped.is_set():
+                return
+            self.restarts += 1
+            logger.warning("the process off the path ended; the next one starts in %.1f s", pause)
+            self.stopped.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _start(self) -> Connection | None:
+        context = mp.get_context("spawn")
+        ours, theirs = context.Pipe()
+        self.process = context.Process(
+            target=answer_jobs, args=(theirs, self.load, self.rules.memory_mb), name="off-path", daemon=True
+        )
+        self.process.start()
+        theirs.close()
+        try:
+            return ours if self._wait(ours, START_SECONDS) and ours.recv() == "ready" else None
+        except (EOFError, OSError):
+            return None
+
+    def _serve(self, ours: Connection) -> bool:
+        """Until it dies, hangs or is stopped; whether it answered anything."""
+        answered = False
+        while not self.stopped.is_set():
+            batch = self._next()
+            if not batch:
+                continue
+            failed = "it died over it"
+            try:
+                ours.send((batch[0].kept, np.stack([job.pixels for job in batch])))
+                if self._wait(ours, self.rules.seconds):
+                    said = ours.recv()
+                    for place, job in enumerate(batch):
+                        self.then(job, one_of(said, place))
+                    answered = True
+                    continue
+                failed = f"it took more than {self.rules.seconds:g} s"
+            except (EOFError, OSError):
+                pass
+            for job in batch:
+                self.then(job, Failed(failed))
+            return answered
+        return answered
+
+    def _wait(self, ours: Connection, seconds: float) -> bool:
+        """Whether it says something in time, and nobody stops us."""
+        for _ in range(max(1, int(seconds / 0.1))):
+            if ours.poll(0.1):
+                return True
+            if self.stopped.is_set():
+                return False
+        return False
+
+    def _next(self) -> list[Job]:
+        """Jobs for one version that wait already; the first may take a moment to come."""
+        try:
+            batch = [self.jobs.get(timeout=0.2)]
+        except queue.Empty:
+            return []
+        with self.jobs.mutex:
+            waiting = self.jobs.queue
+            while waiting and len(batch) < TOGETHER and waiting[0].kept.digest == batch[0].kept.digest:
+                batch.append(waiting.popleft())
+        return batch
+
+    def _kill(self) -> None:
+        if self.process is not None and self.process.is_alive():
+            self.process.kill()
+            self.process.join(5)
+
+
+def ignore(_: Job, __: Answers | Failed) -> None:
+    """What becomes of a job before anybody wants to know."""
+
+
+def one_of(said: Answers | Failed, place: int) -> Answers | Failed:
+    """What was said of one image of a batch."""
+    if isinstance(said, Failed):
+        return said
+    here = slice(place, place + 1)
+    return Answers(said.probabilities[here], said.features[here], said.scores[here])
+
+
+def answer_jobs(theirs: Connection, load: Callable[[Kept], Any], memory_mb: int) -> None:
+    """The process: one model at a time."""
+    os.nice(LOWEST)
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_mb * 2**20, memory_mb * 2**20))
+    digest, model = "", None
+    theirs.send("ready")
+    while True:
+        try:
+            kept, pixels = theirs.recv()
+        except EOFError:
+            return
+        try:
+            if kept.digest != digest:
+                model, digest = load(kept), kept.digest
+            said: Answers | Failed = model.answer(pixels)  # type: ignore[union-attr]
+        except Exception as error:  # whatever it raises is its answer
+            said = Failed(f"{type(error).__name__}: {error}"[:300])
+        theirs.send(said)

@@ -1,0 +1,101 @@
+"""The service, from its start to its end: one web process, LitServe's workers, and a process off the path.
+
+Start: the champion is fetched and checked before anything listens; workers load it; then the port opens. End (SIGTERM,
+Ctrl-C): the port closes, requests under way are answered, what they wrote is flushed, workers end.
+"""
+
+import asyncio
+import multiprocessing as mp
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version as installed
+
+import litserve
+import uvicorn
+from fastapi import FastAPI
+from litserve.utils import wrap_litserve_start
+from prometheus_client import disable_created_metrics
+
+from service.access import tokens_for
+from service.app import make_app
+from service.asking import Asking
+from service.batching import Batching
+from service.counted import Counted
+from service.facts import Facts
+from service.live import Follower
+from service.log_out import LogOut
+from service.messages import Kept
+from service.notes import write_json_lines
+from service.off_path import OffPath
+from service.worker import Worker, load_aside
+from tasks.door import limits_of
+from tasks.params import CheckDataParams
+from tasks.places import log_place
+from tasks.project import Project
+from tasks.registry import Registry
+from tasks.serving_rules import ServingRules
+from tasks.settings import Settings
+
+LOAD_SECONDS = 120.0  # in which every worker must have loaded a version
+DRAIN_SECONDS = 30  # that requests under way have at the end
+
+
+def serve(
+    about: Project,
+    params: CheckDataParams,
+    rules: ServingRules,
+    chosen: Settings,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+) -> None:
+    """Answer until told to end. BadInput, DigestMismatch, EvidenceMissing and RegistryTrouble before the port opens."""
+    tokens = tokens_for(host)
+    follower = Follower(Registry(about.name, chosen), chosen.state / "serving", rules.follow.poll_seconds)
+    write_json_lines()
+    disable_created_metrics()
+    mp.set_start_method("spawn", force=True)  # LitServe's manager would be forked with the registry's connections
+    counted = Counted()
+    batching = Batching(workers, rules.batch.most_images, rules.request.waiting)
+    batching.seen = counted.batches.observe
+    lit = litserve.LitServer(Worker(spec=batching), workers_per_device=workers, timeout=False, restart_workers=True)
+    batching.workers = workers * len(lit.devices)
+    log = LogOut(log_place(), rules.log.flush_seconds, rules.keep.share)
+    off_path = OffPath(rules.off_path, load_aside)
+    limits = limits_of(params, rules.request.most_bytes, rules.request.most_pixels)
+    asking = Asking(about.name, rules, limits, lambda: follower.live, batching, log, off_path, counted)
+    facts = Facts(about, installed("keel"), follower, asking, lambda: sum(w.is_alive() for w in lit.inference_workers))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with lit.lifespan(lit.app):
+            loop = asyncio.get_running_loop()
+            await batching.prepare(follower.live.champion, LOAD_SECONDS)
+
+            def prepare(kept: Kept) -> None:
+                asyncio.run_coroutine_threadsafe(batching.prepare(kept, LOAD_SECONDS), loop).result(LOAD_SECONDS + 5)
+
+            off_path.then = asking.answered_off_path
+            follower.follow(prepare)
+            yield
+            follower.stopped.set()
+        await asyncio.to_thread(off_path.close)
+        await asyncio.to_thread(log.close)
+
+    app = make_app(facts, asking, tokens, lifespan)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn takes them while it runs, and raises them again at its end
+        signal.signal(number, lambda *_: sys.exit(0))
+    with wrap_litserve_start(lit, worker_monitor=True):
+        lit.verify_worker_status()
+        uvicorn.Server(config).run()

@@ -1,0 +1,109 @@
+"""governance/serving.yaml: what the scoring service takes, how long it may take, what it keeps, and what it watches."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from tasks.governance_file import read_governance_file
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class RequestRules(BaseModel):
+    """How much one request may bring, and how long it may take."""
+
+    model_config = STRICT
+    most_images: int = Field(ge=1)
+    most_bytes: int = Field(ge=1)  # of one image file
+    most_pixels: int = Field(ge=1)  # of one image
+    most_body: int = Field(ge=1)  # bytes of the whole request, whatever it says of itself
+    seconds: float = Field(gt=0)  # from the last byte to the answer
+    waiting: int = Field(ge=1)  # images that may wait for the model; more are turned away at once
+    reason: Text
+
+
+class RateRules(BaseModel):
+    """A bucket of tokens for each caller (its bearer token, else its address): `burst` at once, then `a_second`."""
+
+    model_config = STRICT
+    a_second: float = Field(gt=0)  # images
+    burst: int = Field(ge=1)
+    callers: int = Field(ge=1)  # that are remembered
+    reason: Text
+
+
+class BatchRules(BaseModel):
+    """How images that wait together are answered."""
+
+    model_config = STRICT
+    most_images: int = Field(ge=1)  # in one forward pass
+    decoders: int = Field(ge=1)  # threads that decode
+    reason: Text
+
+
+class KeepRules(BaseModel):
+    """Which images are kept: of those with consent a share, told by a hash of the request id."""
+
+    model_config = STRICT
+    share: float = Field(ge=0, le=1)
+    reason: Text
+
+
+class GuardRules(BaseModel):
+    """The scores of tasks/guard.py on which the service abstains; the others are flagged and counted alone."""
+
+    model_config = STRICT
+    abstain_on: list[Literal["ood", "squeezing", "high_frequency"]]
+    reason: Text
+
+
+class LogRules(BaseModel):
+    """What a killed service may lose: the answers of the last seconds."""
+
+    model_config = STRICT
+    flush_seconds: float = Field(gt=0)
+    reason: Text
+
+
+class FollowRules(BaseModel):
+    """How soon a move in the registry is followed."""
+
+    model_config = STRICT
+    poll_seconds: float = Field(gt=0)
+    reason: Text
+
+
+class OffPathRules(BaseModel):
+    """The process that asks the other model of a rollout, off the request's path."""
+
+    model_config = STRICT
+    waiting: int = Field(ge=1)  # images; more are dropped and counted
+    seconds: float = Field(gt=0)  # for one batch; a process that takes longer hangs, and is killed
+    memory_mb: int = Field(ge=64)  # that it may allocate
+    reason: Text
+
+
+class ServingRules(BaseModel):
+    """The rules of the service. Every key is needed; none is unknown."""
+
+    model_config = STRICT
+    version: int = Field(ge=1, le=1)
+    owner: Text
+    review_by: dt.date
+    request: RequestRules
+    rate: RateRules
+    batch: BatchRules
+    keep: KeepRules
+    guards: GuardRules
+    log: LogRules
+    follow: FollowRules
+    off_path: OffPathRules
+
+
+def load_serving(path: Path) -> ServingRules:
+    """Read and check it; BadInput names the file and the key."""
+    keys = f"are {', '.join(ServingRules.model_fields)}"
+    return read_governance_file(ServingRules, path, "rules of the service", keys, "them")
