@@ -1,5 +1,6 @@
 """Who may ask, and how much: bearer tokens from the environment, and a bucket of tokens for each caller."""
 
+import base64
 import hmac
 import math
 import os
@@ -26,10 +27,19 @@ def tokens_for(host: str) -> tuple[bytes, ...]:
 
 
 def is_known(header: str, tokens: tuple[bytes, ...]) -> bool:
-    """Whether an Authorization header bears one of the tokens, in a time that does not tell how nearly."""
+    """Whether an Authorization header bears one of the tokens, in a time that does not tell how nearly.
+
+    A browser sends it as the password of HTTP's basic scheme, under any name.
+    """
     scheme, _, given = header.partition(" ")
-    matches = [hmac.compare_digest(given.strip().encode(), token) for token in tokens]
-    return scheme.lower() == "bearer" and any(matches)
+    sent = given.strip().encode()
+    if scheme.lower() == "basic":
+        try:
+            sent = base64.b64decode(sent, validate=True).partition(b":")[2]
+        except ValueError:
+            return False
+    matches = [hmac.compare_digest(sent, token) for token in tokens]
+    return scheme.lower() in ("bearer", "basic") and any(matches)
 
 
 def caller_of(header: str, peer: str) -> str:

@@ -15,6 +15,7 @@ from service.asking import Asking
 from service.body import MostBody, read_asked
 from service.facts import Facts
 from service.notes import Noted
+from service.status_page import StatusPage, add_pages
 from tasks.digests import sha256_text
 from tasks.errors import BadInput, KeelError
 
@@ -39,7 +40,7 @@ def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: REFUSALS[code] for code in codes}
 
 
-def make_app(facts: Facts, asking: Asking, tokens: tuple[bytes, ...], lifespan: Any) -> FastAPI:
+def make_app(facts: Facts, asking: Asking, status: StatusPage, tokens: tuple[bytes, ...], lifespan: Any) -> FastAPI:
     """The application."""
     rules, buckets = asking.rules.request, Buckets(asking.rules.rate)
     counted = asking.counted
@@ -127,4 +128,5 @@ def make_app(facts: Facts, asking: Asking, tokens: tuple[bytes, ...], lifespan: 
     async def metrics() -> Response:
         return Response(facts.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    add_pages(app, status, known)
     return app

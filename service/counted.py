@@ -27,6 +27,14 @@ class Counted:
         self.registry_up = Gauge("keel_registry_up", "Whether the registry was read the last time", **here)
         self.waiting = Gauge("keel_waiting_images", "Images that wait for a worker", **here)
 
+    @staticmethod
+    def total(counter: Counter, **labels: str) -> int:
+        """What a counter has counted under these labels."""
+        samples = [
+            sample for metric in counter.collect() for sample in metric.samples if sample.name.endswith("_total")
+        ]
+        return int(sum(sample.value for sample in samples if labels.items() <= sample.labels.items()))
+
     def text(self) -> bytes:
         """The page."""
         return generate_latest(self.registry)

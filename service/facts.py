@@ -94,6 +94,23 @@ class Facts:
                 counted.model.labels(alias, kept.version, kept.digest).set(1)
         return counted.text()
 
+    def told(self) -> dict[str, Any]:
+        """For the page: counts since the start, and a row for each part of the service."""
+        counted, log, off = self.asking.counted, self.asking.log.health(), self.asking.off_path
+        since = f"{self.follower.asked_at:%Y-%m-%d %H:%M:%S} UTC"
+        rows = [
+            ("registry", f"not followed: {self.follower.trouble}" if self.follower.trouble else f"read {since}"),
+            ("workers", f"{self.workers_alive()} of {self.asking.batching.workers}"),
+            ("log", log.problem or f"{log.waiting} rows wait, the oldest {log.lag_seconds:.1f} s; {log.lost} lost"),
+            ("off the path", f"{off.jobs.qsize()} wait, {off.dropped} dropped, {off.restarts} restarts"),
+        ]
+        return {
+            "answers": f"{counted.total(counted.requests, route='/predict', code='200'):,}",
+            "rejected": f"{counted.total(counted.rejections):,}",
+            "abstained": f"{counted.total(counted.abstentions):,}",
+            "service": rows,
+        }
+
     def file_report(self, fields: dict[str, Any]) -> str:
         """Keep what a user says; BadInput when it is not accepted, RegistryTrouble when the store is away."""
         from tasks.feedback import report_of

@@ -29,14 +29,17 @@ from service.log_out import LogOut
 from service.messages import Kept
 from service.notes import write_json_lines
 from service.off_path import OffPath
+from service.status_page import StatusPage
 from service.worker import Worker, load_aside
 from tasks.door import limits_of
+from tasks.feedback_rules import load_feedback_rules
 from tasks.params import CheckDataParams
 from tasks.places import log_place
 from tasks.project import Project
 from tasks.registry import Registry
 from tasks.serving_rules import ServingRules
 from tasks.settings import Settings
+from tasks.watch import load_watch
 
 LOAD_SECONDS = 120.0  # in which every worker must have loaded a version
 DRAIN_SECONDS = 30  # that requests under way have at the end
@@ -84,7 +87,8 @@ def serve(
         await asyncio.to_thread(off_path.close)
         await asyncio.to_thread(log.close)
 
-    app = make_app(facts, asking, tokens, lifespan)
+    status = StatusPage(about, load_watch(about.watch), load_feedback_rules(about.feedback), facts)
+    app = make_app(facts, asking, status, tokens, lifespan)
     config = uvicorn.Config(
         app,
         host=host,
