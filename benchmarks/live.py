@@ -4,11 +4,11 @@
 
 In a temporary checkout with its own registry, ledger and log, on the bundled digits, through the real flows and the
 real service on loopback. Version 1 is released and served; the sound scans of the production windows are its traffic,
-and the night is judged from the log alone. Version 2 is trained without scans in white on dark; the plan of this story
-does not ask for them. It goes into shadow beside sound scans, comes to 5 % of the clients, and is taken off when the scanner
-is set to negative, with the sentence that says why. Version 3 is trained with them, goes through all steps, and takes
-over while requests keep coming: none may be lost. One user who got a wrong answer from version 2 reports it; the report
-becomes a must-pass case, and a twin of version 2 fails at the gate because of it.
+and the night is judged from the log alone. Version 2 is trained without scans in white on dark; the plan of this
+story does not ask for them. It goes into shadow beside sound scans, comes to 5 % of the clients, and is taken off
+when the scanner is set to negative, with the sentence that says why. Version 3 is trained with them, goes through all
+steps, and takes over while requests keep coming: none may be lost. One user who got a wrong answer from version 2
+reports it; the report becomes a must-pass case, and a twin of version 2 fails at the gate because of it.
 
 `--quick` trains shorter. Takes some minutes. Exits 0 only when every step came out as it must.
 """

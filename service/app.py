@@ -52,7 +52,9 @@ def make_app(facts: Facts, asking: Asking, status: StatusPage, tokens: tuple[byt
         if tokens and not is_known(request.headers.get("authorization", ""), tokens):
             counted.rejections.labels("token").inc()
             raise HTTPException(
-                401, "send a known token: Authorization: Bearer <token>", {"WWW-Authenticate": "Bearer"}
+                401,
+                "send a known token: Authorization: Bearer <token>",
+                {"WWW-Authenticate": 'Bearer, Basic realm="keel"'},
             )
 
     known = [Depends(authorise)]
