@@ -55,7 +55,7 @@ from tasks.record_night import record_night
 from tasks.registry import Registry
 from tasks.report_drift import report_drift
 from tasks.report_night import is_shown, report_night
-from tasks.score_logged import is_logged, score_logged
+from tasks.score_logged import is_current, is_logged, score_logged
 from tasks.score_window import score_window
 from tasks.settings import prepare_environment
 from tasks.versions import Served
@@ -215,7 +215,7 @@ def judge(
         if is_late(entries, window.name):
             harm = counted_before(own, champion.digest, harm.facts)
         else:
-            pairs = answered(about, champion, window, watch, refused(entries))
+            pairs = answered(about, served, window, watch, refused(entries))
             harm = watch_harm(
                 registry.ledger, about.name, watch, champion, window, pairs, harm.facts, requests(entries)
             )
@@ -262,7 +262,7 @@ def tried(
     if is_late(entries, window.name):
         return known, []
     champion, challenger = served["champion"], served["challenger"]
-    pairs = answered(about, champion, window, watch, refused(entries))
+    pairs = answered(about, served, window, watch, refused(entries))
     pairs = [pair for pair in pairs if pair[1].has(challenger.digest)]
     return watch_shadow(registry.ledger, about.name, watch.rollout, champion, challenger, window, pairs, known or {})
 
@@ -283,12 +283,13 @@ def ask_data(found: ScoredWindow | Answer, watch: Watch, copied: str | None) -> 
 
 
 def answered(
-    about: Project, champion: Served, tonight: Window, watch: Watch, without: set[str]
+    about: Project, served: dict[str, Served], tonight: Window, watch: Watch, without: set[str]
 ) -> list[tuple[Window, ScoredWindow]]:
     """The windows of the last days that the champion has answered, tonight's last, `without` nights that were refused.
 
-    Late labels are looked for there.
+    Late labels are looked for there. A window of the log whose rows changed since is scored again.
     """
+    champion, models = served["champion"], [one.model for one in served.values()]
     first = tonight.date - dt.timedelta(days=watch.late_labels_days)
     windows = [
         window
@@ -296,6 +297,9 @@ def answered(
         if window.folder.is_dir() and (window == tonight or window.name not in without)
     ]
     pairs = [(window, at(about, window.name)) for window in windows]
+    for window, scored in pairs:
+        if not is_current(window, scored):
+            look_at(window, about, models, scored.folder)
     return [(window, scored) for window, scored in pairs if scored.has(champion.digest) and not scored.broken()]
 
 
@@ -305,7 +309,8 @@ def rescored(about: Project, champion: Served, tonight: Window, nights: list[str
     for night in nights:
         window = Window(dt.date.fromisoformat(night), tonight.folder.parent / night)
         scored = at(about, night)
-        again = scored if scored.has(champion.digest) else look_at(window, about, [champion.model], scored.folder)
+        there = scored.has(champion.digest) and is_current(window, scored)
+        again = scored if there else look_at(window, about, [champion.model], scored.folder)
         found += [again] if isinstance(again, ScoredWindow) else []
     return found
 

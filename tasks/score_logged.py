@@ -25,7 +25,7 @@ from tasks.night_tables import KEPT, SCORES, WINDOW, ScoredWindow, window_table
 from tasks.params import CheckDataParams
 from tasks.penultimate import FeatureScorer
 from tasks.project import Project
-from tasks.score_window import CHUNK, forget_others, hold_to_contract, keep, made_from
+from tasks.score_window import CHUNK, MADE_FROM, forget_others, hold_to_contract, keep, made_from
 from tasks.scorer import WEIGHTS, to_pixels
 from tasks.window_of_log import PROBLEM, SOURCE
 from tasks.windows import Window
@@ -36,6 +36,15 @@ logger = logging.getLogger("tasks.score_logged")
 def is_logged(window: Window) -> bool:
     """Whether the window is one of the prediction log."""
     return (window.folder / SOURCE).is_file()
+
+
+def is_current(window: Window, scored: ScoredWindow) -> bool:
+    """Whether no row of the log came to the window or was forgotten since it was scored; True for any other window."""
+    if not is_logged(window) or not (window.folder / ANSWERS).is_file():
+        return True
+    made = [json.loads(file.read_text(encoding="utf-8")) for file in scored.folder.glob(f"{SCORES}/*/{MADE_FROM}")]
+    answers = sha256_file(window.folder / ANSWERS)
+    return all(source.get("log") == answers for source in made)
 
 
 @task(cache_policy=NO_CACHE)

