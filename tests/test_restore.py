@@ -19,7 +19,7 @@ from tasks.restore import rehearse, restore
 from tasks.score_versions import score_versions
 from tasks.summary import status_lines
 from tests.accepted_versions import PROJECT, accept, decide
-from tests.small_model import write_model
+from tests.small_model import write_guard, write_model
 
 GROUND, CASES = Path("ground"), Path("ground/cases")
 THREE = {"champion": "3", "challenger": None, "previous": "2"}
@@ -174,7 +174,7 @@ def test_only_what_was_accepted_and_in_use_can_be_put_back(in_use: Registry) -> 
         refuse_target("9", PROJECT, entries(in_use))
     with pytest.raises(BadInput, match="pets has no champion"):
         refuse_target("2", PROJECT, [])
-    write_model(GROUND / "model7", 7)
+    write_guard(GROUND / "guard7", write_model(GROUND / "model7", 7))
     (GROUND / "predictions7").symlink_to("predictions2")
     accept(in_use, GROUND, 7, verdict="FAIL")
     with pytest.raises(BadInput, match=r"version 4 of pets was not accepted: decision \d+ on it says FAIL; .*: 1, 2"):
