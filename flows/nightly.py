@@ -254,9 +254,9 @@ def tried(
     before: Night | None,
     sound: bool,
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """What the night says of a challenger in shadow, where the rules ask for nights in it and the window is sound."""
+    """What the night says of a challenger beside the champion, where the rules ask for steps and the window is sound."""
     known = before.body["shadow"] if before else None
-    if not watch.shadow.nights or "challenger" not in served or not sound:
+    if not watch.rollout.steps or "challenger" not in served or not sound:
         return known, []
     entries = registry.ledger.read(registry.project)
     if is_late(entries, window.name):
@@ -264,7 +264,7 @@ def tried(
     champion, challenger = served["champion"], served["challenger"]
     pairs = answered(about, served, window, watch, refused(entries))
     pairs = [pair for pair in pairs if pair[1].has(challenger.digest)]
-    return watch_shadow(registry.ledger, about.name, watch.shadow, champion, challenger, window, pairs, known or {})
+    return watch_shadow(registry.ledger, about.name, watch.rollout, champion, challenger, window, pairs, known or {})
 
 
 def ask_data(found: ScoredWindow | Answer, watch: Watch, copied: str | None) -> Answer:

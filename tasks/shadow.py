@@ -1,4 +1,4 @@
-"""A challenger in shadow: it answers what the champion answers, night after night, until either is shown.
+"""A challenger beside the champion: their errors are bet upon, label by label, until either is shown.
 
 The difference of their losses on a unit (a scan, a subject) is bet upon twice: that the challenger is worse by less
 than the margin, and that it is worse by more. Each capital is a test martingale of its hypothesis (Waudby-Smith &
@@ -8,32 +8,16 @@ cannot differ: what tells is the images on which they disagree, so that labels a
 """
 
 import math
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict
 
 from tasks.e_detector import LARGEST
 from tasks.errors import BadInput, EvidenceMissing
 
 PROMOTE, DROP, HOLD = "PROMOTE", "DROP", "HOLD"
 BETS = (0.05, 0.15, 0.4)  # shares of the largest stake that no difference turns into a debt
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-
-
-class ShadowRules(BaseModel):
-    """How a challenger is tried before it is promoted: on the windows of at least `nights` nights; 0 asks for none.
-
-    It is promoted when it is shown to err by less than `margin` more than the champion, dropped when it is shown to err
-    by more; each is wrong with a chance of at most `error`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    nights: int = Field(ge=0)
-    margin: float = Field(gt=0, lt=1)
-    error: float = Field(gt=0, lt=0.5)
-    reason: Text
 
 
 class ShadowState(BaseModel):
@@ -94,28 +78,37 @@ def capital(logs: tuple[float, ...]) -> float:
     return float(np.exp(np.minimum(logs, LARGEST)).mean())
 
 
-def judge_shadow(state: ShadowState, rules: ShadowRules) -> tuple[str, str]:
-    """PROMOTE, DROP or HOLD, and the sentence that says why."""
-    mean = state.difference / state.units if state.units else 0.0
-    seen = (
-        f"{state.labels} labels of {state.nights} nights, {state.disagreements} of {state.units} units answered "
-        f"differently, {100 * mean:+.1f} points of errors"
-    )
-    enough, margin = 1 / rules.error, f"{100 * rules.margin:g} points"
+def judge_shadow(state: ShadowState, margin: float, error: float) -> tuple[str, str]:
+    """PROMOTE, DROP or HOLD, and the sentence that says why; each of the first two is wrong with that chance of error.
+
+    PROMOTE: it is shown to err by less than the margin more than the champion. DROP: it is shown to err by more.
+    """
+    enough, points = 1 / error, f"{100 * margin:g} points"
     if capital(state.worse) >= enough:
-        return DROP, f"it errs more than the champion by more than {margin}: {seen}"
+        return DROP, f"it errs more than the champion by more than {points}: {seen(state)}"
     if capital(state.better) < enough:
-        return HOLD, f"about {units_needed(state, rules)} more labels are needed to tell: {seen}"
-    if state.nights < rules.nights:
-        return HOLD, f"{rules.nights - state.nights} of the {rules.nights} nights are to come: {seen}"
-    return PROMOTE, f"it errs more by less than {margin}, if at all: {seen}"
+        return HOLD, f"about {units_needed(state, margin, error)} more labels are needed to tell: {seen(state)}"
+    return PROMOTE, f"it errs more by less than {points}, if at all: {seen(state)}"
 
 
-def units_needed(state: ShadowState, rules: ShadowRules) -> int:
+def seen(state: ShadowState) -> str:
+    """What the bets rest on, in words."""
+    return (
+        f"{state.labels} labels of {state.nights} nights, {state.disagreements} of {state.units} units answered "
+        f"differently, {100 * mean_difference(state):+.1f} points of errors"
+    )
+
+
+def mean_difference(state: ShadowState) -> float:
+    """How much more the challenger errs so far, on average over the units."""
+    return state.difference / state.units if state.units else 0.0
+
+
+def units_needed(state: ShadowState, margin: float, error: float) -> int:
     """Units until the better bet is settled, if it goes on as it went; with equal answers where it went nowhere."""
-    goal = math.log(1 / rules.error)
+    goal = math.log(1 / error)
     best = max(state.better)
     pace = best / state.units if state.units else 0.0
     if pace <= 0:
-        best, pace = 0.0, float(np.log1p(rules.margin * stakes(1 - rules.margin)).max())
+        best, pace = 0.0, float(np.log1p(margin * stakes(1 - margin)).max())
     return max(1, math.ceil((goal + math.log(len(BETS)) - best) / pace))

@@ -12,7 +12,7 @@ from tasks.best_version import RollbackRules
 from tasks.drift import DriftRules
 from tasks.governance_file import read_governance_file
 from tasks.harm import HarmRules
-from tasks.shadow import ShadowRules
+from tasks.rollout_rules import RolloutRules
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -52,7 +52,7 @@ class Watch(BaseModel):
     drift: DriftRules
     harm: HarmRules
     rollback: RollbackRules
-    shadow: ShadowRules
+    rollout: RolloutRules
     retraining: RetrainingRules
     alerts: AlertRules
 

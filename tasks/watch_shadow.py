@@ -12,7 +12,8 @@ from tasks.counted import arrived, counted_images, rows_to_count
 from tasks.digests import sha256_text
 from tasks.ledger import Ledger
 from tasks.night_tables import ScoredWindow, with_labels
-from tasks.shadow import ShadowRules, ShadowState, advance_shadow, judge_shadow
+from tasks.rollout_rules import RolloutRules
+from tasks.shadow import ShadowState, advance_shadow, judge_shadow
 from tasks.versions import Served
 from tasks.windows import Window
 
@@ -23,7 +24,7 @@ logger = logging.getLogger("tasks.watch_shadow")
 def watch_shadow(
     ledger: Ledger,
     project: str,
-    rules: ShadowRules,
+    rules: RolloutRules,
     champion: Served,
     challenger: Served,
     tonight: Window,
@@ -44,7 +45,7 @@ def watch_shadow(
     ours, theirs = ((wrong(fresh, name) if len(fresh) else np.empty(0)) for name in ("predicted", "predicted_other"))
     units = fresh["unit"].to_numpy() if len(fresh) else np.empty(0, object)
     state = advance_shadow(state, ours, theirs, units, rules.margin)
-    verdict, said = judge_shadow(state, rules)
+    verdict, said = judge_shadow(state, rules.margin, rules.error)
     sentence = f"challenger, version {challenger.version}: {verdict}, {said}"
     logger.info("%s", sentence)
     facts = {"version": challenger.version, "verdict": verdict, "sentence": sentence}

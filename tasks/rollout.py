@@ -1,0 +1,110 @@
+"""Where a rollout stands: a tag of the challenger's version, which the service reads, and the ledger's entries.
+
+The ledger is the truth: each entry of kind `rollout` is what one run decided, and those that moved it say from where to
+where. The tag is moved with the entry or not at all (tasks/registry.py), so that a service that polls it needs MLflow
+alone. A tag of another champion's time, or none, means that no rollout is on: all traffic is the champion's.
+"""
+
+import datetime as dt
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tasks.errors import RegistryTrouble
+from tasks.ledger import Entry
+from tasks.registry import Registry
+from tasks.rollout_rules import Step
+
+KIND = "rollout"
+TAG = "keel.rollout"
+BEGIN, ADVANCE, SKIP, HOLD, ABORT, PROMOTE = "BEGIN", "ADVANCE", "SKIP", "HOLD", "ABORT", "PROMOTE"
+ENDS = (ABORT, PROMOTE)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A step that a challenger is at: of which kind, with which share of the clients, told apart by which salt.
+
+    `since` is when it came to the step (ISO 8601, UTC), `entry` the number of the intent that brought it there, `begun`
+    that of the one that began the rollout; `version` is the challenger's, `champion` the one that it is held against.
+    """
+
+    step: str
+    kind: str
+    share: float
+    salt: str
+    since: str
+    version: str
+    champion: str
+    entry: int
+    begun: int
+
+    def text(self) -> str:
+        """The value of the tag."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def at(self, step: Step, entry: int, now: dt.datetime) -> "Standing":
+        """The same rollout at another step; the salt stays, so that no client changes arms as the share grows."""
+        place = {"step": step.name, "kind": step.kind, "share": step.share}
+        return Standing(**{**asdict(self), **place, "since": now.isoformat(timespec="seconds"), "entry": entry})
+
+
+def first_standing(
+    project: str, version: str, champion: str, step: Step, entry: int, now: dt.datetime
+) -> Standing:
+    """The first step of a rollout that the intent of that number begins."""
+    since = now.isoformat(timespec="seconds")
+    return Standing(
+        step.name, step.kind, step.share, f"{project} {entry}", since, version, champion, entry, begun=entry
+    )
+
+
+def standing(registry: Registry) -> Standing | None:
+    """Where the rollout stands, or None where none is on; two questions to MLflow, RegistryTrouble when it is away."""
+    aliases = registry.aliases()
+    challenger = aliases["challenger"]
+    if challenger is None:
+        return None
+    found = read_tag(registry.project, challenger, registry.version_tags(challenger).get(TAG, ""))
+    return found if found and (found.version, found.champion) == (challenger, aliases["champion"]) else None
+
+
+def read_tag(project: str, version: str, text: str) -> Standing | None:
+    """The standing that a tag tells; RegistryTrouble when it is none."""
+    if not text:
+        return None
+    try:
+        return Standing(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise RegistryTrouble(
+            f"the tag {TAG} of version {version} of {project} is no step of a rollout ({error}); it was changed by "
+            "hand: `keel rollout` says what the ledger has, set it back in MLflow"
+        ) from error
+
+
+def rollout_entries(entries: list[Entry]) -> list[Entry]:
+    """What the runs decided, oldest first."""
+    return [entry for entry in entries if entry.kind == KIND]
+
+
+def recorded_standing(entries: list[Entry]) -> dict[str, Any] | None:
+    """Where the newest move in the ledger left its challenger; None before the first, and after an end."""
+    moves = [entry for entry in rollout_entries(entries) if entry.body["move"] != HOLD]
+    return moves[-1].body["standing"] if moves else None
+
+
+def refuse_hand_set(registry: Registry, found: Standing | None, entries: list[Entry]) -> None:
+    """RegistryTrouble when the tag says another step than the ledger's moves lead to: a step cannot be skipped so."""
+    if found is None or asdict(found) == recorded_standing(entries):
+        return
+    known = recorded_standing(entries)
+    where = f"step {known['step']} of version {known['version']}" if known else "no step"
+    raise RegistryTrouble(
+        f"the tag {TAG} of version {found.version} of {registry.project} says step {found.step}, the ledger {where}: "
+        "it was changed by hand; set it back in MLflow, or `keel rollout abort --why TEXT`"
+    )
+
+
+def last_of(entries: list[Entry], found: Standing) -> Entry | None:
+    """The newest entry of the rollout that stands there."""
+    return next((e for e in reversed(rollout_entries(entries)) if e.body.get("begun") == found.begun), None)
