@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_night, cli_plan, cli_records, cli_rollback, cli_sign
+from flows import cli_night, cli_plan, cli_records, cli_rollback, cli_rollout, cli_sign
 from flows.terminal import ProjectName, app, check_room, checkout, progress, quiet_prefect
 from tasks.settings import without_password
 
@@ -20,6 +20,7 @@ PARTS = (
     cli_records,
     cli_night,
     cli_rollback,
+    cli_rollout,
 )  # which add their commands to `app` when they are imported
 
 
@@ -53,7 +54,7 @@ def release(
         typer.echo(f"champion: version {outcome.version}" if outcome.version else "nothing was promoted")
         for sentence in outcome.waiting:
             typer.echo(f"  {sentence}")
-        if outcome.waiting:
+        if outcome.waiting and not outcome.by_steps:
             typer.echo(f"  then `keel release --project {project}` again promotes it; what is unchanged is kept")
         typer.echo(f"report: {outcome.report}")
         typer.echo(f"runs and models: {without_password(chosen.tracking_uri)} (`keel ui` says how to look at them)")

@@ -55,7 +55,6 @@ from tasks.lease import hold
 from tasks.ledger import Entry, Ledger
 from tasks.lock_stages import lock_stages, stages_of
 from tasks.measure_latency import measure_latency
-from tasks.nights import still_in_shadow
 from tasks.params import (
     AUTO,
     AttributeParams,
@@ -82,6 +81,7 @@ from tasks.register import identity, register
 from tasks.registry import Registry
 from tasks.risks import RISKS, load_risks, outcomes_of, standing_of
 from tasks.roles import ROLES, load_roles
+from tasks.rollout import still_on_its_way
 from tasks.settings import prepare_environment
 from tasks.shortlist import shortlist
 from tasks.split import split
@@ -116,6 +116,7 @@ class Released:
     version: str | None
     report: Path | None
     waiting: list[str] = field(default_factory=list)
+    by_steps: bool = False  # whether it is `keel rollout` that promotes it then, and not the same command
 
 
 @flow(name="release", validate_parameters=False)
@@ -209,8 +210,9 @@ def settle(
     record_outcome(registry, decision, run)
     criteria = [judgement.sentence for judgement in verdict.judgements]
     report = pages / "report.html"
+    by_steps = registry.aliases()["champion"] is not None and bool(load_watch(about.watch).rollout.steps)
     released = Released(
-        about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, report, waiting
+        about.name, verdict.overall, verdict.sentence, criteria, decision.number, version, report, waiting, by_steps
     )
     return released, verdict
 
@@ -512,8 +514,7 @@ def clear(registry: Registry, about: Project, run: Path, verdict: Verdict, decis
     lines += still_withdrawn(version, entries)
     champion = registry.aliases()["champion"]
     if champion is not None:
-        digest = registry.version_tags(champion)["model_digest"]
-        lines += still_in_shadow(version, digest, entries, load_watch(about.watch).shadow)
+        lines += still_on_its_way(version, champion, entries, load_watch(about.watch).rollout)
     for line in lines:
         logger.warning("not promoted: %s", line)
     return lines

@@ -3,7 +3,7 @@
 The ledger's chain of hashes comes first, for all else is compared with the ledger; where the chain does not hold,
 nothing else is looked at. Then come the changes left open, the decision records, the aliases, the registered versions
 (their tags, and all that MLflow serves as them), the MLflow runs on record, and every artifact of those runs.
-What people signed (approvals, waivers, accepted risks) is checked by governance/roles.yaml as it is now, and every
+What people signed (approvals, waivers, accepted risks, emergencies) is checked by governance/roles.yaml as it is now, and every
 promotion once more for the approvals that it needed. Nothing is repaired: a fault is named with its place and the way
 out, and a person decides.
 """
@@ -22,13 +22,15 @@ from tasks.bundle import BUNDLE, Artifacts, recorded_digests
 from tasks.decision import FOLDER as RECORDS
 from tasks.decision import record_files, version_tags, what_was_done
 from tasks.digests import digest_of, identity, sha256_file
-from tasks.errors import EvidenceMissing, KeelError
+from tasks.emergency import EMERGENCY, emergency_fault, unsigned_skips
+from tasks.errors import EvidenceMissing, KeelError, RegistryTrouble
 from tasks.history import aliases_after, finished, moment, newest_decision, registrations
 from tasks.ledger import Entry, Ledger
 from tasks.nights import KIND as NIGHT
 from tasks.registry import INTENT, META, Registry, trouble
 from tasks.risks import ACCEPTANCE
 from tasks.roles import ROLES, Roles, load_roles, signer_fault
+from tasks.rollout import refuse_hand_set, standing
 from tasks.settings import without_password
 from tasks.waivers import WAIVER, waiver_fault
 
@@ -49,8 +51,9 @@ def audit(registry: Registry, records: Path = RECORDS, roles: Path = ROLES) -> I
     yield from _lines(
         "records", lambda: record_faults(registry.project, entries, records), f"{2 * decided} files as rendered"
     )
-    signed = sum(e.kind in (APPROVAL, WAIVER, ACCEPTANCE) for e in entries)
+    signed = sum(e.kind in (APPROVAL, WAIVER, ACCEPTANCE, EMERGENCY) for e in entries)
     yield from _lines("signatures", lambda: sign_off_faults(entries, load_roles(roles)), f"{signed} entries, all sound")
+    yield from _lines("rollout", lambda: rollout_faults(registry, entries), "its tag says the step of the ledger")
     yield from _lines("aliases", lambda: alias_faults(registry), "where the ledger's finished changes left them")
     known = len(registrations(entries))
     yield from _lines("versions", lambda: version_faults(registry, entries), f"{known} as they were registered")
@@ -101,6 +104,7 @@ def sign_off_faults(entries: list[Entry], roles: Roles) -> Iterator[str]:
     for entry in entries:
         if fault := sign_off_fault(entry, decisions, roles):
             yield f"the {entry.kind} of entry {entry.number} by {entry.body.get('by')}: {fault}; {FORGED}"
+    yield from (f"{fault}; {FORGED}" for fault in unsigned_skips(entries))
     for decision in decisions:
         waived = {
             (e.number, e.body.get("criterion")) for e in entries if e.kind == WAIVER and e.number < decision.number
@@ -123,6 +127,8 @@ def sign_off_fault(entry: Entry, decisions: list[Entry], roles: Roles) -> str | 
         return waiver_fault(entry, roles)
     if entry.kind == ACCEPTANCE:
         return signer_fault(entry, "accept_risk", roles)
+    if entry.kind == EMERGENCY:
+        return emergency_fault(entry, roles)
     if entry.kind != APPROVAL:
         return None
     decision = _decision_of(entry, decisions)
@@ -144,6 +150,16 @@ def alias_faults(registry: Registry) -> Iterator[str]:
                 f"{alias} is version {version or 'none'}, the ledger says {recorded[alias] or 'none'}: an alias was "
                 "moved by hand; move it back in MLflow"
             )
+
+
+def rollout_faults(registry: Registry, entries: list[Entry]) -> Iterator[str]:
+    """A tag that says another step of a rollout than the ledger; an open change is another matter."""
+    if registry.ledger.open_intents(registry.project) or registry.aliases()["challenger"] is None:
+        return
+    try:
+        refuse_hand_set(registry, standing(registry), entries)
+    except RegistryTrouble as error:
+        yield str(error)
 
 
 def version_faults(registry: Registry, entries: list[Entry]) -> Iterator[str]:

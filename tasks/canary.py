@@ -16,7 +16,7 @@ from tasks.routing import CHALLENGER, CHAMPION
 
 SIDES = (CHAMPION, CHALLENGER)
 FACTS = ("predicted", "label", "error", "latency_ms")  # of each side, as <fact>_<side>
-RANK = 0.99  # of the time to answer
+SLOWEST = 0.01  # the share of answers that take longer than the 99th percentile
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,14 @@ def abstentions_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
 def slow_clients(table: pd.DataFrame, champion: np.ndarray, ratio: float) -> pd.Series:
     """By client of the challenger's the share of its answers that took over `ratio` times the champion's p99.
 
-    `champion` are latencies in milliseconds, of no fewer than 1 / (1 - p99) answers: EvidenceMissing with fewer. Where
+    `champion` are latencies in milliseconds, of 100 answers or more: EvidenceMissing with fewer. Where
     the challenger's p99 keeps to the ratio, such an answer has a chance of at most 1 %.
     """
-    if len(champion) * (1 - RANK) < 1 - 1e-9:
+    if len(champion) < 1 / SLOWEST:
         raise EvidenceMissing(f"{len(champion)} answers of the champion's tell no 99th percentile; it takes 100")
     theirs = table[f"latency_ms_{CHALLENGER}"].to_numpy(float)
     there = ~np.isnan(theirs)
-    slow = (theirs > ratio * np.quantile(champion, RANK)).astype(float)
+    slow = (theirs > ratio * np.quantile(champion, 1 - SLOWEST)).astype(float)
     return _by_client(slow, table["key"].to_numpy(), there)
 
 

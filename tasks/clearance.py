@@ -6,10 +6,13 @@ is run again after the last approval promotes. An approval is one entry, so that
 
 import datetime as dt
 
-from tasks.approvals import Digests, missing_approvals
+from tasks.approvals import Digests, bound_by, missing_approvals
+from tasks.fallbacks import still_withdrawn
+from tasks.history import newest_decision
 from tasks.ledger import Entry
-from tasks.risks import Risk, risks_in_the_way
-from tasks.roles import Roles
+from tasks.risks import Risk, load_risks, risks_in_the_way
+from tasks.roles import Roles, load_roles
+from tasks.verdict import PASS
 
 
 def obstacles(
@@ -29,3 +32,16 @@ def obstacles(
         *missing_approvals(decision, entries, roles, found, now),
         *risks_in_the_way(risks, outcomes, entries, roles, now.date()),
     ]
+
+
+def kept_out(project: str, version: str, entries: list[Entry], now: dt.datetime) -> list[str]:
+    """Why a registered version may not be let in: no PASS, an approval or a risk in the way, or it is withdrawn.
+
+    The digests are those of the ledger, for the files of the release may be long gone.
+    """
+    decision = newest_decision(version, entries)
+    if decision.body["verdict"] != PASS:
+        return [f"decision {decision.number} on version {version} is {decision.body['verdict']}; only a PASS is let in"]
+    outcomes, found = decision.body.get("outcomes", {}), bound_by(decision)
+    lines = obstacles(decision, outcomes, found, entries, load_roles(), load_risks(project), now)
+    return [*lines, *still_withdrawn(version, entries)]

@@ -13,6 +13,7 @@ from tasks.approvals import APPROVAL, asked_by, asked_of, describe_asked
 from tasks.ledger import Entry
 from tasks.plan import Plan
 from tasks.roles import Roles
+from tasks.rollout import KIND as ROLLOUT
 from tasks.sentences import describe_terms
 from tasks.verdict import PASS, Verdict
 
@@ -79,7 +80,7 @@ def version_tags(decision: Entry) -> dict[str, str]:
 
 def what_was_done(decision: Entry, entries: list[Entry]) -> list[str]:
     """What followed from a decision, in sentences, from the finished changes among its project's `entries`."""
-    ends = {e.body["intent"]: e for e in entries if e.kind == "done"}
+    ends = {e.body["intent"]: e for e in entries if e.kind in ("done", ROLLOUT) and "intent" in e.body}
     intents = [e for e in entries if e.number in ends and e.body.get("decision") == decision.number]
     done = [_sentence(intent, ends[intent.number], entries) for intent in intents]
     if done:

@@ -85,6 +85,13 @@ def rollback_event(moved: Entry) -> Event:
     return Event("keel.rollback.done", moved.project, str(moved.number), _with_entry(body, moved))
 
 
+def rollout_event(entry: Entry) -> Event:
+    """A challenger was let in further, taken off or promoted; `entry` is what the run decided."""
+    body = {key: entry.body[key] for key in ("move", "version", "champion", "to", "sentence", "by", "by_a_person")}
+    name = f"keel.rollout.{entry.body['move'].lower()}"
+    return Event(name, entry.project, str(entry.number), _with_entry(body, entry))
+
+
 def missed_event(missed: Entry) -> Event:
     """A night that should be over has no verdict."""
     return Event("keel.night.missed", missed.project, missed.body["night"], _with_entry(dict(missed.body), missed))

@@ -1,7 +1,7 @@
 """Fallbacks: which earlier versions a project can fall back on, by its ledger alone.
 
 A version may be put back when it was champion before, which took a PASS and every approval that its plan asks. One that
-a rollback took out of use is withdrawn: nothing puts it back by itself until a newer decision is tied to it that rests
+a rollback took out of use, or whose rollout was aborted, is withdrawn: nothing puts it back by itself until a newer decision is tied to it that rests
 on other images, cases or another plan than the one before, so that two versions cannot be swapped to and fro, and the
 same verdict cannot simply be had again. A person may, by name, and the record says who and why.
 """
@@ -12,6 +12,7 @@ from tasks.best_version import RollbackRules
 from tasks.errors import BadInput
 from tasks.history import RESTORE, aliases_after, deployments, finished, moment, newest_decision, until
 from tasks.ledger import Entry
+from tasks.rollout import ABORT, KIND, rollout_entries
 from tasks.verdict import PASS
 
 NEWS = ("manifest", "cases", "external", "plan")  # one of these must differ for a decision to be news of a version
@@ -26,6 +27,9 @@ def rollbacks(entries: list[Entry]) -> list[tuple[Entry, Entry]]:
 def withdrawal_of(version: str, entries: list[Entry]) -> Entry | None:
     """The entry that took the version out of use, unless a decision that is news was tied to it since."""
     left = [end for intent, end in rollbacks(entries) if intent.body["before"]["champion"] == version]
+    left += [
+        entry for entry in rollout_entries(entries) if (entry.body["move"], entry.body["version"]) == (ABORT, version)
+    ]
     if not left:
         return None
     now, then = (newest_decision(version, seen) for seen in (entries, until(entries, left[-1])))
@@ -38,11 +42,16 @@ def still_withdrawn(version: str, entries: list[Entry]) -> list[str]:
     if taken is None:
         return []
     return [
-        f"version {version} was taken out of use by the rollback of entry {taken.number}, and decision "
+        f"version {version} was taken out of use by the {how_withdrawn(taken)} of entry {taken.number}, and decision "
         f"{newest_decision(version, entries).number} on it rests on the same images, cases and plan as before: train "
         "another candidate, add the images that did harm to the data or the must-pass cases, or put it back by name "
         f"(`keel rollback {version} --why ...`)"
     ]
+
+
+def how_withdrawn(taken: Entry) -> str:
+    """By what the entry took a version out of use: a rollback, or a rollout that was aborted."""
+    return "aborted rollout" if taken.kind == KIND else "rollback"
 
 
 def refuse_target(version: str, project: str, entries: list[Entry]) -> Entry:

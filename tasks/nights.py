@@ -7,7 +7,7 @@ from typing import Any
 from tasks.intervals import wilson
 from tasks.ledger import Entry
 from tasks.night import HARM, NO_DATA, WATCH, Answer, Night
-from tasks.shadow import PROMOTE, ShadowRules
+from tasks.shadow import ShadowState
 
 KIND = "night"
 
@@ -124,15 +124,11 @@ def requests(entries: Iterable[Entry]) -> dict[str, dict[str, float]]:
     return {n.night: {ask["image"]: ask["weight"] for ask in n.body["drift"].get("to_label", ())} for n in nights}
 
 
-def still_in_shadow(version: str, champion: str, entries: Iterable[Entry], rules: ShadowRules) -> list[str]:
-    """Why a challenger may not take over from the champion, a model's digest, yet; nothing without rules of shadow."""
-    if not rules.nights:
-        return []
+def shadow_of(version: str, champion: str, entries: Iterable[Entry]) -> ShadowState | None:
+    """What the nights have bet on a version beside the champion, a model's digest; None where no night did."""
     found = [n.body["shadow"] for n in nights_on_record(entries).values() if n.body["shadow"]]
     own = [facts for facts in found if (facts["version"], facts["state"]["champion"]) == (version, champion)]
-    if not own:
-        return [f"version {version} has to answer the windows of {rules.nights} nights beside the champion first"]
-    return [] if own[-1]["verdict"] == PROMOTE else [own[-1]["sentence"]]
+    return ShadowState.model_validate(own[-1]["state"]) if own else None
 
 
 def remembered(night: Night | None) -> dict[str, Any]:

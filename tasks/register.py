@@ -65,8 +65,11 @@ def _tie(registry: Registry, version: str, tags: dict[str, str], about: dict[str
     if all(before.get(key) == value for key, value in tags.items()):
         return
     old = {key: before.get(key, "") for key in tags}
+    aliases = registry.aliases()
     with registry.change("confirm", {"version": version, "tags_before": old, **about}):
         registry.tag(version, tags)
+        if version not in aliases.values():  # taken off before, or overtaken: the newer decision makes it one again
+            registry.set_aliases({**aliases, "challenger": version})
 
 
 def _log(model: Path, run_id: str, release: dict[str, str], golden: pd.DataFrame) -> Any:

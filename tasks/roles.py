@@ -21,7 +21,7 @@ from tasks.signatures import is_signed, public_key, public_text
 ROLES = Path("governance/roles.yaml")
 SKEW = dt.timedelta(minutes=5)  # how far a signer's clock may be ahead of the ledger's
 SAID = ("by", "role", "why", "at", "until")  # what every signed entry says beside its own subject
-Act = Literal["approve", "waive_warn", "waive_block", "accept_risk"]
+Act = Literal["approve", "waive_warn", "waive_block", "accept_risk", "skip_rollout"]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
 
 
@@ -49,6 +49,7 @@ class May(BaseModel):
     waive_warn: list[Role]
     waive_block: list[Role]
     accept_risk: list[Role]
+    skip_rollout: list[Role]
 
 
 class Roles(BaseModel):

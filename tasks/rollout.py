@@ -13,7 +13,7 @@ from typing import Any
 from tasks.errors import RegistryTrouble
 from tasks.ledger import Entry
 from tasks.registry import Registry
-from tasks.rollout_rules import Step
+from tasks.rollout_rules import RolloutRules, Step
 
 KIND = "rollout"
 TAG = "keel.rollout"
@@ -49,9 +49,7 @@ class Standing:
         return Standing(**{**asdict(self), **place, "since": now.isoformat(timespec="seconds"), "entry": entry})
 
 
-def first_standing(
-    project: str, version: str, champion: str, step: Step, entry: int, now: dt.datetime
-) -> Standing:
+def first_standing(project: str, version: str, champion: str, step: Step, entry: int, now: dt.datetime) -> Standing:
     """The first step of a rollout that the intent of that number begins."""
     since = now.isoformat(timespec="seconds")
     return Standing(
@@ -94,17 +92,32 @@ def recorded_standing(entries: list[Entry]) -> dict[str, Any] | None:
 
 
 def refuse_hand_set(registry: Registry, found: Standing | None, entries: list[Entry]) -> None:
-    """RegistryTrouble when the tag says another step than the ledger's moves lead to: a step cannot be skipped so."""
-    if found is None or asdict(found) == recorded_standing(entries):
+    """RegistryTrouble when the tag says another step than the ledger's moves lead to: so a step cannot be skipped."""
+    aliases, known = registry.aliases(), recorded_standing(entries)
+    if known and (known["version"], known["champion"]) != (aliases["challenger"], aliases["champion"]):
+        known = None  # another challenger or champion came in between
+    if (asdict(found) if found else None) == known:
         return
-    known = recorded_standing(entries)
-    where = f"step {known['step']} of version {known['version']}" if known else "no step"
+    tagged, recorded = (found.step if found else "none"), (known["step"] if known else "none")
     raise RegistryTrouble(
-        f"the tag {TAG} of version {found.version} of {registry.project} says step {found.step}, the ledger {where}: "
-        "it was changed by hand; set it back in MLflow, or `keel rollout abort --why TEXT`"
+        f"version {aliases['challenger']} of {registry.project} is at step {tagged} by its tag {TAG}, at step "
+        f"{recorded} by the ledger: the tag was changed by hand; set it back in MLflow, or `keel rollout abort`"
     )
 
 
 def last_of(entries: list[Entry], found: Standing) -> Entry | None:
     """The newest entry of the rollout that stands there."""
     return next((e for e in reversed(rollout_entries(entries)) if e.body.get("begun") == found.begun), None)
+
+
+def still_on_its_way(version: str, champion: str, entries: list[Entry], rules: RolloutRules) -> list[str]:
+    """Why a release does not promote a version: its rollout is not over; nothing where the rules have no steps."""
+    if not rules.steps:
+        return []
+    known = recorded_standing(entries)
+    steps = ", ".join(step.name for step in rules.steps)
+    if known is None or (known["version"], known["champion"]) != (version, champion):
+        place = f"; it takes the place of version {known['version']}" if known else ""
+        return [f"version {version} has to go through the steps {steps} first{place}: the next `keel rollout` begins"]
+    said = next(e.body["sentence"] for e in reversed(rollout_entries(entries)) if e.body["begun"] == known["begun"])
+    return [f"version {version} is on its way through the steps {steps}: {said}"]

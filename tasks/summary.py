@@ -5,7 +5,7 @@ import datetime as dt
 from tasks.approvals import asked_of, bound_by, missing_approvals
 from tasks.decision import render_decision, what_was_done
 from tasks.errors import BadInput, KeelError
-from tasks.fallbacks import withdrawal_of
+from tasks.fallbacks import how_withdrawn, withdrawal_of
 from tasks.history import registrations
 from tasks.ledger import Entry
 from tasks.project import Project
@@ -84,7 +84,7 @@ def _about_version(registry: Registry, version: str | None) -> str:
 def _withdrawn(registry: Registry, version: str) -> str:
     entries = registry.ledger.read(registry.project)
     taken = withdrawal_of(version, entries) if version in registrations(entries) else None
-    return f"; withdrawn by the rollback of entry {taken.number}" if taken else ""
+    return f"; withdrawn by the {how_withdrawn(taken)} of entry {taken.number}" if taken else ""
 
 
 def _is_ours(tags: dict[str, str]) -> bool:

@@ -30,7 +30,8 @@ from tests.small_checkout import HERE
 from tests.small_model import write_model, write_pictures
 
 PROJECT = "pets"
-ROLES = "people: []\nmay: {approve: [steward], waive_warn: [steward], waive_block: [steward], accept_risk: [steward]}\n"
+ACTS = ("approve", "waive_warn", "waive_block", "accept_risk", "skip_rollout")
+ROLES = f"people: []\nmay: {{{', '.join(f'{act}: [steward]' for act in ACTS)}}}\n"
 
 
 def local(folder: Path) -> Settings:

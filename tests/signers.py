@@ -16,6 +16,7 @@ MAY = {
     "waive_warn": ["steward", "compliance"],
     "waive_block": ["compliance"],
     "accept_risk": ["compliance"],
+    "skip_rollout": ["compliance"],
 }
 DIGESTS = {name: name[0] * 64 for name in ("plan", "report", "predictions", "model")}
 NOW = dt.datetime.now(dt.UTC)
