@@ -254,7 +254,7 @@ def tried(
     before: Night | None,
     sound: bool,
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """What the night says of a challenger beside the champion, where the rules ask for steps and the window is sound."""
+    """What the night says of a challenger beside the champion, where the rules have steps and the window is sound."""
     known = before.body["shadow"] if before else None
     if not watch.rollout.steps or "challenger" not in served or not sound:
         return known, []

@@ -16,9 +16,10 @@ from tasks.emergency import EMERGENCY, new_emergency
 from tasks.errors import BadInput
 from tasks.events import rollout_event
 from tasks.lease import hold
-from tasks.ledger import Entry, Ledger
+from tasks.ledger import Entry
 from tasks.move_rollout import Move, move_rollout, publish_promotion
 from tasks.notify import announce
+from tasks.places import log_place
 from tasks.project import Project, load_project
 from tasks.registry import Registry
 from tasks.roles import load_roles
@@ -113,8 +114,8 @@ def judged(
 ) -> tuple[Move, list[dict[str, object]]]:
     """What the evidence asks for at the step where the rollout stands, and the labels that it counts."""
     step = watch.rollout.step(found.step)
-    digests = tuple(registry.version_tags(version)["model_digest"] for version in (found.champion, found.version))
-    evidence, rows = watch_rollout(registry.ledger, registry.chosen.log, about, watch, found, digests, now)
+    ours, theirs = (registry.version_tags(version)["model_digest"] for version in (found.champion, found.version))
+    evidence, rows = watch_rollout(registry.ledger, log_place(), about, watch, found, (ours, theirs), now)
     nights = (watch.today(now) - watch.today(dt.datetime.fromisoformat(found.since))).days
     move, sentences = next_move(evidence, step, watch.rollout, nights)
     if move in (ADVANCE, PROMOTE):

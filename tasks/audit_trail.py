@@ -3,9 +3,9 @@
 The ledger's chain of hashes comes first, for all else is compared with the ledger; where the chain does not hold,
 nothing else is looked at. Then come the changes left open, the decision records, the aliases, the registered versions
 (their tags, and all that MLflow serves as them), the MLflow runs on record, and every artifact of those runs.
-What people signed (approvals, waivers, accepted risks, emergencies) is checked by governance/roles.yaml as it is now, and every
-promotion once more for the approvals that it needed. Nothing is repaired: a fault is named with its place and the way
-out, and a person decides.
+What people signed (approvals, waivers, accepted risks, emergencies) is checked by governance/roles.yaml as it is now,
+and every promotion once more for the approvals that it needed. Nothing is repaired: a fault is named with its place and
+the way out, and a person decides.
 """
 
 import json

@@ -10,13 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tasks.errors import BadInput
 from tasks.ledger import Entry
-from tasks.roles import Roles, signer_fault, statement
+from tasks.roles import Act, Roles, signer_fault, statement
 from tasks.rollout import SKIP, Standing, rollout_entries
 from tasks.rollout_rules import PROMOTION, RolloutRules
 from tasks.signatures import sign
 
 EMERGENCY = "emergency"
-ACT = "skip_rollout"
+ACT: Act = "skip_rollout"
 VALID = dt.timedelta(days=1)
 
 

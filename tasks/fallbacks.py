@@ -1,9 +1,10 @@
 """Fallbacks: which earlier versions a project can fall back on, by its ledger alone.
 
 A version may be put back when it was champion before, which took a PASS and every approval that its plan asks. One that
-a rollback took out of use, or whose rollout was aborted, is withdrawn: nothing puts it back by itself until a newer decision is tied to it that rests
-on other images, cases or another plan than the one before, so that two versions cannot be swapped to and fro, and the
-same verdict cannot simply be had again. A person may, by name, and the record says who and why.
+a rollback took out of use, or whose rollout was aborted, is withdrawn: nothing puts it back by itself until a newer
+decision is tied to it that rests on other images, cases or another plan than the one before, so that two versions
+cannot be swapped to and fro, and the same verdict cannot simply be had again. A person may, by name, and the record
+says who and why.
 """
 
 import datetime as dt

@@ -1,8 +1,8 @@
 """Move a rollout one step, begin it, end it or keep it where it is: one entry in the ledger, and the tag with it.
 
-Before a challenger gets further it is fetched as MLflow serves it and asked what it was accepted with, as a version that
-is put back is (tasks/restore.py). An end takes the alias off in the same change; whatever ends it, the champion is asked
-through its alias afterwards. A failure puts tag and aliases back, a kill is repaired at the next start.
+Before a challenger gets further it is fetched as MLflow serves it and asked what it was accepted with, as is a version
+that is put back (tasks/restore.py). An end takes the alias off in the same change, and the champion is asked through
+its alias afterwards. A failure puts tag and aliases back; a kill is repaired at the next start.
 """
 
 import datetime as dt

@@ -7,7 +7,7 @@ alone. A tag of another champion's time, or none, means that no rollout is on: a
 
 import datetime as dt
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tasks.errors import RegistryTrouble
@@ -45,8 +45,8 @@ class Standing:
 
     def at(self, step: Step, entry: int, now: dt.datetime) -> "Standing":
         """The same rollout at another step; the salt stays, so that no client changes arms as the share grows."""
-        place = {"step": step.name, "kind": step.kind, "share": step.share}
-        return Standing(**{**asdict(self), **place, "since": now.isoformat(timespec="seconds"), "entry": entry})
+        since = now.isoformat(timespec="seconds")
+        return replace(self, step=step.name, kind=step.kind, share=step.share, since=since, entry=entry)
 
 
 def first_standing(project: str, version: str, champion: str, step: Step, entry: int, now: dt.datetime) -> Standing:
@@ -108,6 +108,12 @@ def refuse_hand_set(registry: Registry, found: Standing | None, entries: list[En
 def last_of(entries: list[Entry], found: Standing) -> Entry | None:
     """The newest entry of the rollout that stands there."""
     return next((e for e in reversed(rollout_entries(entries)) if e.body.get("begun") == found.begun), None)
+
+
+def began_at(entries: list[Entry], found: Standing) -> dt.datetime:
+    """When the rollout that stands there came to its first step."""
+    first = next(e for e in rollout_entries(entries) if e.body["begun"] == found.begun)
+    return dt.datetime.fromisoformat(first.body["standing"]["since"])
 
 
 def still_on_its_way(version: str, champion: str, entries: list[Entry], rules: RolloutRules) -> list[str]:

@@ -1,7 +1,7 @@
 """What is known of a challenger on its way: bets on its errors, and on the guards, carried from one run to the next.
 
-Each bet is a test martingale (tasks/shadow.py), so that the runs may look as often as they like. Labels are counted once
-over the whole rollout; answers count for the guards once, in the order in which they came.
+Each bet is a test martingale (tasks/shadow.py), so that the runs may look as often as they like. Labels count once in a
+rollout; answers count for the guards once, in the order in which they came.
 """
 
 from typing import Literal
@@ -55,7 +55,7 @@ class Evidence(BaseModel):
 def no_evidence(entry: int, champion: str, challenger: str) -> Evidence:
     """Before the first run; the two are model folders' digests."""
     new = ShadowState(champion=champion, challenger=challenger)
-    return Evidence(entry=entry, source=LOG, errors=new, failures=new, abstentions=new, slow=new)
+    return Evidence(entry=entry, source="log", errors=new, failures=new, abstentions=new, slow=new)
 
 
 def at_step(evidence: Evidence, found: Standing) -> Evidence:

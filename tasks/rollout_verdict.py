@@ -1,8 +1,8 @@
 """What a run decides by the evidence: the challenger moves on, waits for what is missing, or is taken off.
 
 It is taken off where it is shown to do harm: more errors than the margin allows, or a guard over its bound. It waits
-while time, labels or requests are missing, and while the figures so far lie beyond a bound that nothing shows them to be
-beyond. Past the last step comes promotion, which takes that it is shown to be within the margin.
+while time, labels or requests are missing, and while the figures so far lie beyond a bound without being shown to.
+Past the last step comes promotion, which takes that it is shown to be within the margin.
 """
 
 from dataclasses import dataclass
@@ -74,7 +74,8 @@ def ask_guards(evidence: Evidence, step: Step, rules: RolloutRules) -> list[Answ
         for state, bound, least, what in bounds
     ]
     if step.kind != SHADOW:
-        said = f"answers that took over {guards.latency.ratio:g} times the champion's p99: at most {100 * SLOWEST:g} points"
+        ratio, most = guards.latency.ratio, f"at most {100 * SLOWEST:g} points"
+        said = f"answers that took over {ratio:g} times the champion's p99: {most}"
         answers.append(ask_guard(evidence.slow, SLOWEST, evidence.requests, guards.latency.requests, error, said))
     return answers
 

@@ -17,7 +17,7 @@ from tasks.ledger import Entry, Ledger
 from tasks.nights import shadow_of
 from tasks.prediction_log import read_labels_of, read_log
 from tasks.project import Project
-from tasks.rollout import Standing, last_of
+from tasks.rollout import Standing, began_at, last_of
 from tasks.rollout_evidence import Evidence, at_step, no_evidence, of_the_nights, telling, with_answers, with_labels
 from tasks.watch import Watch
 
@@ -70,7 +70,7 @@ def read_answers(
     place: str, project: str, found: Standing, watch: Watch, entries: list[Entry], now: dt.datetime
 ) -> pd.DataFrame:
     """The log's rows from the day on which the rollout began to today, those before its beginning left out."""
-    began = dt.datetime.fromisoformat(next(e.at for e in entries if e.number == found.begun))
+    began = began_at(entries, found)
     first, last = watch.today(began), watch.today(now)
     days = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
     parts = [read_log(place, project, day, watch.time_zone) for day in days]

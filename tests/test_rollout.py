@@ -1,0 +1,235 @@
+"""A challenger on its way through its steps on a real registry: on, held, taken off, skipped, and killed in between."""
+
+import datetime as dt
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import tests.rollout_log as log
+import flows.cli
+from flows.rollout import abort, rollout, skip
+from tasks.audit_trail import audit
+from tasks.emergency import EMERGENCY
+from tasks.errors import BadInput, RegistryTrouble
+from tasks.fallbacks import still_withdrawn
+from tasks.ledger import Entry
+from tasks.registry import Change, Registry
+from tasks.rollout import TAG, rollout_entries, standing, still_on_its_way
+from tasks.watch import load_watch
+from tests.accepted_versions import PROJECT, copy_project, local
+from tests.rolled_out import NOON, night_of_answers, prepare_challenger, rules
+from tests.signers import write_roles
+from tests.small_checkout import working_in
+from tests.small_nights import write_watch
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+DAY = dt.timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def prepared(three_versions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare_challenger(three_versions, tmp_path_factory.mktemp("waiting") / "pets")
+
+
+@pytest.fixture
+def waiting(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """Version 4 waits for its rollout; the folder is the working folder."""
+    with working_in(copy_project(prepared, tmp_path / "pets")):
+        monkeypatch.setenv("KEEL_STATE", str(tmp_path / "pets"))
+        log.empty_log()
+        yield Registry(PROJECT, local(tmp_path / "pets"))
+
+
+def run(days: int) -> Entry:
+    entry = rollout(PROJECT, now=NOON + days * DAY)
+    assert entry is not None
+    return entry
+
+
+def serve(registry: Registry, days: int, count: int = 100, labelled: int = 100, **how: Any) -> None:
+    """A day's answers after noon, with labels for the first of them."""
+    found = standing(registry)
+    assert found is not None
+    rows = night_of_answers(registry, NOON + days * DAY, count, found.share, found.salt, **how)
+    log.write_answers(rows)
+    log.write_labels(sorted({row.request_id for row in rows})[:labelled], "cat", NOON + days * DAY)
+
+
+def moves(registry: Registry) -> list[str]:
+    return [entry.body["move"] for entry in rollout_entries(registry.ledger.read(PROJECT))]
+
+
+def test_it_goes_from_shadow_over_its_shares_to_all_traffic_and_cannot_be_hurried(waiting: Registry) -> None:
+    assert standing(waiting) is None
+    assert run(0).body["move"] == "BEGIN"
+    serve(waiting, 0)
+    serve(waiting, 1)
+    held = run(2)
+    assert held.body["sentence"].startswith("version 4 at step shadow: HOLD: 2 of the step's 3 nights are over")
+    assert run(2).number == held.number  # the same evidence, no second record
+    assert run(3).body["to"] == "canary-5"
+    found = standing(waiting)
+    assert found is not None
+    assert (found.kind, found.share, found.version) == ("canary", 0.05, "4")
+    serve(waiting, 3, 400)
+    assert run(4).body["to"] == "canary-25"
+    after = standing(waiting)
+    assert after is not None
+    assert (after.share, after.salt) == (0.25, found.salt)
+    serve(waiting, 4, 200, 200)
+    last = run(5)
+    assert last.body["move"] == "PROMOTE"
+    assert waiting.aliases() == {"champion": "4", "previous": "3", "challenger": None}
+    assert last.body["evidence"]["paired"] > 200
+    assert standing(waiting) is None
+    assert moves(waiting) == ["BEGIN", "HOLD", "ADVANCE", "ADVANCE", "PROMOTE"]
+    assert rollout(PROJECT, now=NOON + 6 * DAY) is None
+    assert [line for line in audit(waiting) if line[1]] == []
+
+
+def test_labels_count_once_and_missing_ones_are_asked_where_the_two_differ(waiting: Registry) -> None:
+    run(0)
+    serve(waiting, 0, labelled=0, wrong=0.1)
+    held = run(4)
+    assert "60 of the 60 labels that the step asks for are to come" in held.body["sentence"]
+    asked = held.body["evidence"]["to_label"]
+    assert asked == ["1102-9", "1102-8"]  # labels_to_ask of the rules is 2
+    log.write_labels(asked, "dog", NOON + DAY)
+    counted = run(4).body["evidence"]["errors"]
+    assert (counted["labels"], counted["difference"]) == (2, -2)
+    assert run(4).body["evidence"]["errors"] == counted
+
+
+def test_challenger_that_errs_more_is_taken_off_withdrawn_and_does_not_come_back(waiting: Registry) -> None:
+    run(0)
+    for day in range(4):
+        serve(waiting, day, wrong=0.4)
+    ended = run(4)
+    assert ended.body["move"] == "ABORT"
+    assert "it errs more than the champion by more than 5 points" in ended.body["sentence"]
+    assert ended.body["champion_answers"] == "as accepted"
+    assert waiting.aliases() == {"champion": "3", "previous": "2", "challenger": None}
+    assert "taken out of use by the aborted rollout" in still_withdrawn("4", waiting.ledger.read(PROJECT))[0]
+    assert rollout(PROJECT, now=NOON + 5 * DAY) is None
+    assert [line for line in audit(waiting) if line[1]] == []
+
+
+def test_guard_ends_a_canary_whose_answers_fail_for_its_clients(waiting: Registry) -> None:
+    write_watch(Path("governance/watch.yaml"), rollout=rules(steps=steps_without_labels()))
+    run(0)
+    serve(waiting, 0)
+    assert run(1).body["to"] == "canary"
+    serve(waiting, 1, 300, 0, error="out of memory", predicted="", label="")
+    ended = run(2)
+    assert ended.body["move"] == "ABORT"
+    assert "answers that failed: at most 5 points more, +100.0 found" in ended.body["sentence"]
+
+
+def steps_without_labels() -> list[dict[str, Any]]:
+    shadow = {"name": "shadow", "kind": "shadow", "share": 0, "nights": 0, "labels": 0}
+    return [shadow, {"name": "canary", "kind": "canary", "share": 0.3, "nights": 0, "labels": 0}]
+
+
+def test_slow_canary_is_taken_off_and_one_with_few_requests_waits(waiting: Registry) -> None:
+    write_watch(Path("governance/watch.yaml"), rollout=rules(steps=steps_without_labels()))
+    run(0)
+    serve(waiting, 0)
+    run(1)
+    held = run(1)
+    assert "0 of the 5 requests that it takes came in this step" in held.body["sentence"]
+    serve(waiting, 1, 300, 300, latency_ms=30.0)
+    assert "answers that took over 2 times the champion's p99" in run(2).body["sentence"]
+    assert moves(waiting)[-1] == "ABORT"
+
+
+def test_step_is_skipped_by_a_signature_that_counts_and_by_nothing_else(waiting: Registry, tmp_path: Path) -> None:
+    run(0)
+    with pytest.raises(BadInput, match="cannot read the key"):
+        skip(PROJECT, "canary-25", "the old one leaks", tmp_path / "none.pem")
+    keys = write_roles(Path("governance/roles.yaml"), tmp_path, ada=["compliance"], bob=["steward"])
+    with pytest.raises(BadInput, match="to skip rollout takes compliance"):
+        skip(PROJECT, "canary-25", "the old one leaks", keys["bob"])
+    with pytest.raises(BadInput, match="can be taken to canary-5, canary-25, promotion, not to 'shadow'"):
+        skip(PROJECT, "shadow", "the old one leaks", keys["ada"])
+    assert moves(waiting) == ["BEGIN"]
+    skipped = skip(PROJECT, "canary-25", "the old one leaks", keys["ada"])
+    assert "SKIP to step canary-25: the old one leaks (ada, compliance, entry" in skipped.body["sentence"]
+    found = standing(waiting)
+    assert found is not None
+    assert found.step == "canary-25"
+    assert [e.body["by"] for e in waiting.ledger.read(PROJECT, EMERGENCY)] == ["ada"]
+    assert [line for line in audit(waiting) if line[1]] == []
+
+
+def test_tag_that_was_set_by_hand_is_found_and_moves_nobody(waiting: Registry) -> None:
+    run(0)
+    found = standing(waiting)
+    assert found is not None
+    forged = found.text().replace('"share": 0', '"share": 0.5').replace('"step": "shadow"', '"step": "canary-25"')
+    waiting.tag("4", {TAG: forged})
+    with pytest.raises(RegistryTrouble, match="at step canary-25 by its tag keel.rollout, at step shadow by the ledger"):
+        run(1)
+    assert any("at step canary-25" in said for _, fault, said in audit(waiting) if fault)
+    abort(PROJECT, "forged")
+    assert waiting.aliases()["challenger"] is None
+
+
+def begin_and_die(root: Path) -> None:
+    """Begin a rollout and be killed between the tag and the entry that closes the change."""
+    os.chdir(root)
+    Change.close = lambda *_, **__: os._exit(9)  # type: ignore[method-assign]
+    rollout(PROJECT, now=NOON)
+
+
+def test_move_that_was_killed_is_put_back_and_made_by_the_next_run(waiting: Registry) -> None:
+    child = multiprocessing.get_context("fork").Process(target=begin_and_die, args=(Path.cwd(),))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 9
+    assert standing(waiting) is not None  # the tag was moved, and nothing closed the change
+    assert run(0).body["move"] == "BEGIN"
+    assert moves(waiting) == ["BEGIN"]
+    assert [e.kind for e in waiting.ledger.read(PROJECT)].count("undone") == 1
+    assert [line for line in audit(waiting) if line[1]] == []
+
+
+def test_new_champion_ends_the_step_and_the_rollout_begins_anew(waiting: Registry) -> None:
+    run(0)
+    with waiting.alone(), waiting.change("restore", {"why": "for the test"}):
+        waiting.set_aliases({"champion": "2", "previous": "3", "challenger": "4"})
+    assert standing(waiting) is None
+    again = run(1)
+    assert again.body["move"] == "BEGIN"
+    assert "version 4 beside version 3 is given up" in again.body["sentence"]
+
+
+def test_release_says_where_the_version_is_and_the_command_shows_it(waiting: Registry) -> None:
+    watch = load_watch(Path("governance/watch.yaml")).rollout
+    assert "has to go through the steps shadow, canary-5, canary-25 first" in still_on_its_way("4", "3", waiting.ledger.read(PROJECT), watch)[0]
+    run(0)
+    assert "on its way through" in still_on_its_way("4", "3", waiting.ledger.read(PROJECT), watch)[0]
+    assert "takes the place of version 4" in still_on_its_way("5", "3", waiting.ledger.read(PROJECT), watch)[0]
+    shown = CliRunner().invoke(flows.cli.app, ["rollout", "--project", PROJECT])
+    assert shown.exit_code == 0, shown.output
+    assert "[shadow] -> canary-5 (5 % of the clients) -> canary-25 (25 % of the clients) -> promotion" in shown.output
+    ended = CliRunner().invoke(flows.cli.app, ["rollout", "abort", "--why", "not needed", "--project", PROJECT])
+    assert "version 4 at step shadow: ABORT, withdrawn: not needed" in ended.output
+
+
+def test_version_that_may_not_be_let_in_waits_with_the_reason(waiting: Registry, tmp_path: Path) -> None:
+    risk = yaml.safe_load(Path("governance/risks.yaml").read_text())
+    assert risk == {"risks": []}
+    run(0)
+    abort(PROJECT, "for the test")
+    with waiting.alone(), waiting.change("confirm", {"version": "4"}):
+        waiting.set_aliases({**waiting.aliases(), "challenger": "4"})
+    held = run(1)
+    assert held.body["move"] == "HOLD"
+    assert "taken out of use by the aborted rollout" in held.body["sentence"]
+    assert standing(waiting) is None
