@@ -1,7 +1,9 @@
 """What is known of a challenger on its way: bets on its errors, and on the guards, carried from one run to the next.
 
-Each bet is a test martingale (tasks/shadow.py), so that the runs may look as often as they like. Labels count once in a
-rollout; answers count for the guards once, in the order in which they came.
+Each bet is a test martingale (tasks/shadow.py), so that runs may look as often as they like. Labels count once in a
+rollout; answers count for the guards once, in the order in which they came. That the challenger is no worse is bet upon
+over the whole rollout. That it does harm is bet upon at each step anew, for what it did well in a long shadow would hide
+what it does to its clients.
 """
 
 from typing import Literal
@@ -26,6 +28,9 @@ from tasks.rollout import Standing
 from tasks.rollout_rules import SHADOW, RolloutRules
 from tasks.shadow import ShadowState, advance_shadow
 
+BOTH = ("better", "worse")
+COUNTS = ("nights", "labels", "units", "disagreements", "difference")
+KEPT = ("source", "errors", "paired", "between", "seen")
 LOG, NIGHTS = "log", "nights"  # where evidence comes from: the service's answers, or the windows of the nights
 
 
@@ -33,36 +38,39 @@ class Evidence(BaseModel):
     """All that the runs of one rollout have seen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    entry: int  # Standing.entry: the step that the counts are of
+    entry: int  # Standing.entry: the step that the guards, the counts and `before` are of
     source: Literal["log", "nights"]
-    errors: ShadowState  # against the labels
+    errors: ShadowState  # against the labels, over the whole rollout
+    before: ShadowState  # the same before the step
     failures: ShadowState
     abstentions: ShadowState
     slow: ShadowState
     paired: int = 0  # comparisons on one request
     between: int = 0  # comparisons between the arms
-    entered: int = 0  # labels that were counted before the step
     requests: int = 0  # of the challenger's in the step
     seen: str = ""  # when the last answer came that the guards have counted
     to_label: tuple[str, ...] = ()  # requests whose label would tell most
 
-    @property
-    def labels(self) -> int:
-        """Labels compared in this step."""
-        return self.errors.labels - self.entered
+    def in_step(self) -> ShadowState:
+        """The bets and the counts on the labels as if they had begun with the step."""
+        now, then = self.errors, self.before
+        bets = {side: tuple(np.subtract(getattr(now, side), getattr(then, side)).tolist()) for side in BOTH}
+        return now.model_copy(update={**bets, **{key: getattr(now, key) - getattr(then, key) for key in COUNTS}})
 
 
 def no_evidence(entry: int, champion: str, challenger: str) -> Evidence:
     """Before the first run; the two are model folders' digests."""
     new = ShadowState(champion=champion, challenger=challenger)
-    return Evidence(entry=entry, source="log", errors=new, failures=new, abstentions=new, slow=new)
+    return Evidence(entry=entry, source="log", errors=new, before=new, failures=new, abstentions=new, slow=new)
 
 
 def at_step(evidence: Evidence, found: Standing) -> Evidence:
-    """The evidence with the counts of the step begun anew, where the rollout has come to another one."""
+    """The evidence with the guards and the counts begun anew, where the rollout has come to another step."""
     if evidence.entry == found.entry:
         return evidence
-    return evidence.model_copy(update={"entry": found.entry, "entered": evidence.errors.labels, "requests": 0})
+    new = no_evidence(found.entry, evidence.errors.champion, evidence.errors.challenger)
+    kept = {"before": evidence.errors} | {key: getattr(evidence, key) for key in KEPT}
+    return new.model_copy(update=kept)
 
 
 def of_the_nights(evidence: Evidence, state: ShadowState) -> Evidence:
@@ -78,7 +86,7 @@ def with_labels(evidence: Evidence, compared: Compared, margin: float) -> Eviden
     known = evidence
     if known.source == NIGHTS:
         anew = ShadowState(champion=known.errors.champion, challenger=known.errors.challenger)
-        known = known.model_copy(update={"source": LOG, "errors": anew, "entered": 0, "paired": 0})
+        known = known.model_copy(update={"source": LOG, "errors": anew, "before": anew, "paired": 0})
     between = len(compared.units) - compared.paired
     sums = {"paired": known.paired + compared.paired, "between": known.between + between}
     return known.model_copy(update={"errors": advance(known.errors, compared, margin), **sums})

@@ -61,7 +61,8 @@ class RolloutRules(BaseModel):
     """The steps; the margin of errors beyond which a challenger does harm; how often either may be said wrongly.
 
     A challenger that errs by `margin` more, or by more than that, is promoted with a chance of at most `error`; one
-    within the margin, and within a guard's bound, is aborted with a chance of at most `error` for each of the four.
+    within the margin, and within the guards' bounds, is aborted at a step with a chance of at most `error` for each of
+    the four.
     """
 
     model_config = STRICT

@@ -11,7 +11,7 @@ from tasks.canary import SLOWEST
 from tasks.rollout import ABORT, ADVANCE, HOLD, PROMOTE
 from tasks.rollout_evidence import NIGHTS, Evidence
 from tasks.rollout_rules import SHADOW, RolloutRules, Step
-from tasks.shadow import DROP, ShadowState, capital, judge_shadow, mean_difference
+from tasks.shadow import DROP, ShadowState, capital, judge_shadow, mean_difference, seen
 from tasks.shadow import PROMOTE as SHOWN
 
 
@@ -40,17 +40,17 @@ def next_move(evidence: Evidence, step: Step, rules: RolloutRules, nights: int) 
 
 def ask_labels(evidence: Evidence, step: Step, rules: RolloutRules, is_last: bool) -> Answer:
     """Whether it errs more than it may, by the labels."""
-    state, points = evidence.errors, f"{100 * rules.margin:g} points"
-    verdict, said = judge_shadow(state, rules.margin, rules.error)
-    said = f"{said}; {how_compared(evidence)}"
+    here, points = evidence.in_step(), f"{100 * rules.margin:g} points"
+    verdict, said = judge_shadow(here, rules.margin, rules.error)
     if verdict == DROP:
-        return Answer(ABORT, said)
-    if evidence.labels < step.labels:
-        missing = step.labels - evidence.labels
-        return Answer(HOLD, f"{missing} of the {step.labels} labels that the step asks for are to come; {said}")
-    if mean_difference(state) > rules.margin:
-        return Answer(HOLD, f"so far it errs more by over {points}, which nothing shows yet; {said}")
-    return Answer(HOLD if is_last and verdict != SHOWN else "", said)
+        return Answer(ABORT, f"{said}; {how_compared(evidence)}")
+    if here.labels < step.labels:
+        missing = f"{step.labels - here.labels} of the {step.labels} labels that the step asks for are to come"
+        return Answer(HOLD, f"{missing}; {seen(here)}; {how_compared(evidence)}")
+    if mean_difference(here) > rules.margin:
+        return Answer(HOLD, f"in this step it errs more by over {points}, which is not shown yet: {seen(here)}")
+    verdict, said = judge_shadow(evidence.errors, rules.margin, rules.error)
+    return Answer(HOLD if is_last and verdict != SHOWN else "", f"{said}; {how_compared(evidence)}")
 
 
 def how_compared(evidence: Evidence) -> str:

@@ -21,6 +21,7 @@ from tasks.rollout import Standing, began_at, last_of
 from tasks.rollout_evidence import Evidence, at_step, no_evidence, of_the_nights, telling, with_answers, with_labels
 from tasks.watch import Watch
 
+COLUMNS = ("request_id", "at", "key", "arm", "model", "predicted", "label", "error", "latency_ms", "about")
 logger = logging.getLogger("tasks.watch_rollout")
 
 
@@ -73,12 +74,12 @@ def read_answers(
     began = began_at(entries, found)
     first, last = watch.today(began), watch.today(now)
     days = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
-    parts = [read_log(place, project, day, watch.time_zone) for day in days]
+    parts = [read_log(place, project, day, watch.time_zone, COLUMNS) for day in days]
     rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    return rows.assign(at=pd.to_datetime(rows["at"], utc=True)).loc[lambda all_of_them: all_of_them["at"] >= began]
+    return rows[rows["at"] >= began]
 
 
 def known_labels(place: str, project: str) -> dict[str, str]:
-    """The label of each request that has one: what was said last."""
-    told = read_labels_of(place, project).sort_values("labelled_at", kind="stable")
+    """The label of each request that has one."""
+    told = read_labels_of(place, project)
     return dict(zip(told["request_id"], told["label"], strict=True))

@@ -5,6 +5,8 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from tasks.decision import version_tags
 from tasks.logged_answer import LoggedAnswer
 from tasks.predict import score
@@ -14,8 +16,6 @@ from tasks.routing import CHALLENGER, CHAMPION, arm_of
 from tests.accepted_versions import PROJECT, copy_project, decide, local, publish
 from tests.small_model import write_model
 from tests.small_nights import write_watch
-
-import pandas as pd
 
 NOON = dt.datetime(2026, 11, 2, 12, tzinfo=dt.UTC)
 STEPS = [

@@ -77,7 +77,9 @@ def test_what_the_door_turned_away_and_other_versions_said_is_left_out() -> None
 
 def test_failure_is_an_error_and_no_abstention() -> None:
     table = table_of(
-        row("r", CHAMPION, CHAMPION), row("r", CHAMPION, CHALLENGER, "", error="boom"), row("s", CHAMPION, CHAMPION, label="")
+        row("r", CHAMPION, CHAMPION),
+        row("r", CHAMPION, CHALLENGER, "", error="boom"),
+        row("s", CHAMPION, CHAMPION, label=""),
     )
     assert failures_of(table)[CHALLENGER][0] == 1
     assert abstentions_of(table)[CHALLENGER][0] == 0
@@ -87,7 +89,9 @@ def test_failure_is_an_error_and_no_abstention() -> None:
 
 
 def test_slow_answers_are_those_beyond_the_ratio_of_the_champions_99th_percentile() -> None:
-    table = table_of(*(row(f"t{n}", CHALLENGER, CHALLENGER, latency_ms=lasts) for n, lasts in enumerate((149.0, 151.0))))
+    table = table_of(
+        *(row(f"t{n}", CHALLENGER, CHALLENGER, latency_ms=lasts) for n, lasts in enumerate((149.0, 151.0)))
+    )
     assert slow_clients(table, np.full(100, 100.0), 1.5).tolist() == [0, 1]
     with pytest.raises(EvidenceMissing, match="it takes 100"):
         slow_clients(table, np.full(99, 100.0), 1.5)
@@ -96,7 +100,9 @@ def test_slow_answers_are_those_beyond_the_ratio_of_the_champions_99th_percentil
 def simulate(seed: int, difference: float, runs: int = 12, base: float = 0.1) -> list[ShadowState]:
     """The bets after each run of a canary: 60 clients of the champion's and 20 of the challenger's a run."""
     random, state, states = np.random.default_rng(seed), BEGUN, []
-    table = pd.DataFrame({"request_id": range(80), "key": range(80), "unit": "", "arm": [CHAMPION] * 60 + [CHALLENGER] * 20})
+    table = pd.DataFrame(
+        {"request_id": range(80), "key": range(80), "unit": "", "arm": [CHAMPION] * 60 + [CHALLENGER] * 20}
+    )
     nobody = np.full(80, np.nan)
     for _ in range(runs):
         wrong = (random.random(80) < np.where(table["arm"] == CHAMPION, base, base + difference)).astype(float)

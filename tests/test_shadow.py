@@ -41,9 +41,7 @@ def test_a_challenger_that_is_much_worse_is_dropped() -> None:
 
 def test_capital_of_a_challenger_on_the_margin_is_one_on_average() -> None:
     """The average over both outcomes of one unit, exactly: a fair game."""
-    states = [
-        advance_shadow(BEGUN, np.array([0.0]), np.array([loss]), np.array(["u"]), MARGIN) for loss in (0.0, 1.0)
-    ]
+    states = [advance_shadow(BEGUN, np.array([0.0]), np.array([loss]), np.array(["u"]), MARGIN) for loss in (0.0, 1.0)]
     for side in ("better", "worse"):
         same, worse = (capital(getattr(state, side)) for state in states)
         assert 0.95 * same + 0.05 * worse == pytest.approx(1.0)
