@@ -53,8 +53,7 @@ def advance_shadow(
     if both.min() < 0 or both.max() > 1:
         raise BadInput(f"losses go from {both.min():g} to {both.max():g}; they lie between 0 and 1")
     apart = pd.Series(np.asarray(challenger, float) - champion).groupby(np.asarray(units)).mean().to_numpy()
-    growth = np.log1p(np.outer(margin - apart, stakes(1 - margin))).sum(axis=0)
-    shrink = np.log1p(np.outer(apart - margin, stakes(1 + margin))).sum(axis=0)
+    growth, shrink = (logs.sum(axis=0) for logs in log_bets(apart, margin))
     return state.model_copy(
         update={
             "better": tuple((np.array(state.better) + growth).tolist()),
@@ -66,6 +65,12 @@ def advance_shadow(
             "difference": state.difference + float(apart.sum()),
         }
     )
+
+
+def log_bets(apart: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """What differences (units,) add to the logarithms of the bets on better and on worse, both (units, bets)."""
+    better = np.log1p(np.outer(margin - apart, stakes(1 - margin)))
+    return better, np.log1p(np.outer(apart - margin, stakes(1 + margin)))
 
 
 def stakes(largest_loss: float) -> np.ndarray:
