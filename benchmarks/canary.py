@@ -1,4 +1,4 @@
-"""Rollouts of equal, better and worse challengers: how many are promoted or taken off wrongly, and how soon it is known.
+"""Rollouts of equal, better and worse challengers: how many are promoted or taken off wrongly, and how soon.
 
     python -m benchmarks.canary [--quick] [--seed 0]
 
@@ -8,9 +8,9 @@ plan is three nights of shadow, two at 5 % of the clients, two at 25 %; 90 night
 
     rollout, same request   tasks/rollout_verdict.py, the champion asked off the path what the challenger answers
     rollout, between arms   the same without those answers: arms alone from the canary on
-    fixed, as the plan      a Mann-Whitney test at 98 % (benchmarks/peers/mann_whitney.py) when the plan's 7 nights are over
-    fixed, equal error      the same at the first horizon, not before the plan's nights, at which it promotes at most 5 %
-                            of the challengers at the margin
+    fixed, as the plan      a Mann-Whitney test at 98 % (benchmarks/peers/mann_whitney.py) when the plan is over
+    fixed, equal error      the same at the first horizon, not before the plan is over, at which it promotes at most
+                            5 % of the challengers at the margin
 
 The fixed rule is given more than a canary has: half of all labels go to either arm from the first night on. It decides
 at its horizon whatever is known; a rollout that is held at the end of the simulation has not decided.
@@ -185,7 +185,9 @@ def faults_of(size: str, ends: dict[str, dict[str, Ends]]) -> list[str]:
             found, wrong = ends[rule][name], PROMOTED if worse >= MARGIN else ABORTED
             if found.upper(wrong) > ERROR:
                 word = "promoted" if wrong == PROMOTED else "taken off"
-                faults.append(f"{size}, {rule}, {name}: {found.share(wrong):.3f} {word}, up to {found.upper(wrong):.3f}")
+                faults.append(
+                    f"{size}, {rule}, {name}: {found.share(wrong):.3f} {word}, up to {found.upper(wrong):.3f}"
+                )
     ours, theirs = next(iter(ends.values())), list(ends.values())[-1]
     for name in ("equal", "better, -3", "worse, +8"):
         if ours[name].median() > theirs[name].median():

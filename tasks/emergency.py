@@ -56,6 +56,7 @@ def unsigned_skips(entries: list[Entry]) -> list[str]:
     faults = []
     for entry in (e for e in rollout_entries(entries) if e.body["move"] == SKIP or e.body.get("emergency")):
         named = records.get(entry.body.get("emergency") or 0)
-        if named is None or named.number > entry.number or named.body["begun"] != entry.body["begun"]:
+        made = {"begun": entry.body["begun"], "step": entry.body["from"], "to": entry.body["to"] or PROMOTION}
+        if named is None or named.number > entry.number or not made.items() <= named.body.items():
             faults.append(f"the step skipped by entry {entry.number} rests on no emergency's record")
     return faults

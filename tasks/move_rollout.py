@@ -94,10 +94,10 @@ def move_rollout(registry: Registry, move: Move, rows: Rows, cases: Path | None,
     """
     with registry.alone():
         entries, aliases = registry.ledger.sound(registry.project), registry.aliases()
-        if move.move != ABORT:
+        if move.move != ABORT:  # which must be possible whatever was moved by hand
             refuse_hand_moved(registry, entries)
-            if (aliases["challenger"], standing(registry)) != (move.version, move.found):
-                raise RegistryTrouble(f"the rollout of {registry.project} moved meanwhile; run the same command again")
+        if aliases["challenger"] != move.version or (move.move != ABORT and standing(registry) != move.found):
+            raise RegistryTrouble(f"the rollout of {registry.project} moved meanwhile; run the same command again")
         body = move.body(aliases["champion"])
         if move.move == HOLD:
             return keep(registry, entries, move, body, rows)

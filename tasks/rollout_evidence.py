@@ -1,9 +1,9 @@
 """What is known of a challenger on its way: bets on its errors, and on the guards, carried from one run to the next.
 
-Each bet is a test martingale (tasks/shadow.py), so that runs may look as often as they like. Labels count once in a
-rollout; answers count for the guards once, in the order in which they came. That the challenger is no worse is bet upon
-over the whole rollout. That it does harm is bet upon at each step anew, for what it did well in a long shadow would hide
-what it does to its clients.
+Each bet is a test martingale (tasks/shadow.py): runs may look as often as they like. Labels count once in a rollout,
+answers once for the guards, in the order in which they came. That the challenger is no worse is bet upon over the whole
+rollout. That it does harm is bet upon at each step anew, for what it did well in a long shadow would hide what it does
+to its clients.
 """
 
 from typing import Literal

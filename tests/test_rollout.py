@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -23,8 +24,10 @@ from tasks.places import log_place
 from tasks.prediction_log import PredictionLog, add_labels
 from tasks.registry import Change, Registry
 from tasks.rollout import TAG, rollout_entries, standing, still_on_its_way
+from tasks.shadow import ShadowState, advance_shadow
 from tasks.watch import load_watch
 from tests.accepted_versions import PROJECT, copy_project, local
+from tests.night_entries import enter_night
 from tests.rolled_out import NOON, night_of_answers, prepare_challenger, rules
 from tests.signers import write_roles
 from tests.small_checkout import working_in
@@ -183,7 +186,7 @@ def test_tag_that_was_set_by_hand_is_found_and_moves_nobody(waiting: Registry) -
     assert found is not None
     waiting.tag("4", {TAG: dataclasses.replace(found, step="canary-25", kind="canary", share=0.5).text()})
     with pytest.raises(
-        RegistryTrouble, match="at step canary-25 by its tag keel.rollout, at step shadow by the ledger"
+        RegistryTrouble, match=r"at step canary-25 by its tag keel\.rollout, at step shadow by the ledger"
     ):
         run(1)
     assert any("at step canary-25" in said for _, fault, said in audit(waiting) if fault)
@@ -208,6 +211,20 @@ def test_move_that_was_killed_is_put_back_and_made_by_the_next_run(waiting: Regi
     assert moves(waiting) == ["BEGIN"]
     assert [e.kind for e in waiting.ledger.read(PROJECT)].count("undone") == 1
     assert [line for line in audit(waiting) if line[1]] == []
+
+
+def test_nights_of_folders_are_the_evidence_of_a_shadow_where_no_service_answers(waiting: Registry) -> None:
+    write_watch(Path("governance/watch.yaml"), rollout=rules(steps=rules()["steps"][:1]))
+    run(0)
+    assert run(4).body["move"] == "HOLD"
+    ours, theirs = (waiting.version_tags(version)["model_digest"] for version in ("3", "4"))
+    state = advance_shadow(ShadowState(champion=ours, challenger=theirs), *np.zeros((2, 300)), np.arange(300), 0.05)
+    enter_night(
+        waiting.ledger, "2026-11-04", "HEALTHY", shadow={"version": "4", "state": state.model_dump(mode="json")}
+    )
+    last = run(5)
+    assert last.body["move"] == "PROMOTE"
+    assert "by the windows of the nights" in last.body["sentence"]
 
 
 def test_new_champion_ends_the_step_and_the_rollout_begins_anew(waiting: Registry) -> None:

@@ -225,18 +225,19 @@ def test_every_deployment_says_what_it_does_is_tagged_and_sends_no_telemetry() -
 
 
 def test_deployments_that_must_not_overlap_wait_for_each_other() -> None:
-    for name in ("release", "nightly", "rollback", "watchdog"):
+    for name in ("release", "nightly", "rollout", "rollback", "watchdog"):
         assert DEPLOYMENTS[name]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
 
 
 def test_nights_are_run_in_the_time_zone_that_they_are_days_of_and_the_watchdog_looks_after_them() -> None:
     zone = load_watch(Path("governance/watch.yaml")).time_zone
     hours = {}
-    for name in ("nightly", "drill", "watchdog"):
+    for name in ("nightly", "rollout", "drill", "watchdog"):
         (schedule,) = DEPLOYMENTS[name]["schedules"]
         assert schedule["timezone"] == zone, name
         hours[name] = int(schedule["cron"].split()[1])
     assert hours["nightly"] + 3 <= hours["watchdog"]
+    assert hours["nightly"] < hours["rollout"]
 
 
 def test_request_for_retraining_starts_a_release_of_its_project() -> None:
