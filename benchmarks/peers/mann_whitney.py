@@ -1,8 +1,8 @@
 """Kayenta's rule for a canary: a Mann-Whitney test of the canary's metric against a baseline's, at a fixed horizon.
 
 Kayenta (Netflix and Google, 2018; MannWhitneyClassifier) calls a metric High when it differs at 98 % confidence, and
-the canary passes unless it does. Here the metric is 1 for an answer that is wrong and 0 for one that is right, so that the
-test depends on the counts alone; two-sided, the normal approximation with the correction for ties and for continuity.
+the canary passes unless it does. Here the metric is 1 for an answer that is wrong and 0 for one that is right, so the
+test depends on the counts alone; two-sided, the normal approximation with the corrections for ties and continuity.
 """
 
 import numpy as np
