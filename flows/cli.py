@@ -20,9 +20,9 @@ PARTS = (
     cli_records,
     cli_night,
     cli_rollback,
-    cli_feedback,
     cli_rollout,
     cli_live,
+    cli_feedback,
 )  # which add their commands to `app` when they are imported
 
 

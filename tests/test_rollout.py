@@ -19,6 +19,7 @@ from tasks.audit_trail import audit
 from tasks.emergency import EMERGENCY
 from tasks.errors import BadInput, RegistryTrouble
 from tasks.fallbacks import still_withdrawn
+from tasks.history import deployments
 from tasks.ledger import Entry
 from tasks.places import log_place
 from tasks.prediction_log import PredictionLog, add_labels
@@ -103,6 +104,7 @@ def test_it_goes_from_shadow_over_its_shares_to_all_traffic_and_cannot_be_hurrie
     assert standing(waiting) is None
     assert moves(waiting) == ["BEGIN", "HOLD", "ADVANCE", "ADVANCE", "PROMOTE"]
     assert rollout(PROJECT, now=NOON + 6 * DAY) is None
+    assert [turn.version for turn in deployments(waiting.ledger.read(PROJECT))] == ["1", "2", "3", "4"]
     assert [line for line in audit(waiting) if line[1]] == []
 
 
