@@ -48,7 +48,7 @@ def make_app(facts: Facts, asking: Asking, status: StatusPage, tokens: tuple[byt
     app.add_middleware(MostBody, most=rules.most_body)
     app.add_middleware(Noted, counted=counted)
 
-    def authorise(request: Request) -> None:
+    async def authorise(request: Request) -> None:
         if tokens and not is_known(request.headers.get("authorization", ""), tokens):
             counted.rejections.labels("token").inc()
             raise HTTPException(

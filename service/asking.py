@@ -26,6 +26,9 @@ from tasks.routing import CHALLENGER, CHAMPION
 from tasks.scorer import to_pixels
 from tasks.serving_rules import ServingRules
 
+CODES: dict[type[BaseException], int] = {NoAnswer: 500, Overloaded: 503, TimeoutError: 504}
+TOO_LATE = "no answer in time"
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -70,36 +73,24 @@ class Asking:
         began, request_id = time.perf_counter(), uuid.uuid4().hex
         live, key = self.live(), sha256_text(asked.key or peer)
         arm, kept, other = live.route(key)
-        ids = [request_id] if len(asked.images) == 1 else [f"{request_id}-{k}" for k in range(len(asked.images))]
-        base = LoggedAnswer("", dt.datetime.now(dt.UTC), self.project, key, "", asked.consent, {}, about=asked.about)
-        loop = asyncio.get_running_loop()
-        wanted = [kept, other] if other else [kept]
-        entered = await asyncio.gather(
-            *(
-                loop.run_in_executor(self.decoders, self._enter, base, name, content, wanted)
-                for name, content in zip(ids, asked.images, strict=True)
-            )
-        )
-        let_in = [one for one in entered if not one.admitted.reasons]
-        error = ""
-        said: list[tuple[Answers, int]] = []
+        now = dt.datetime.now(dt.UTC)
+        base = LoggedAnswer(request_id, now, self.project, key, "", asked.consent, {}, about=asked.about)
+        entered: list[Entered] = []
         try:
             async with asyncio.timeout(self.rules.request.seconds):
-                said = await asyncio.gather(*(self.batching.ask(kept, one.pixels[kept.digest]) for one in let_in))
-        except (NoAnswer, Overloaded, TimeoutError) as problem:
-            error = str(problem) or f"no answer within {self.rules.request.seconds:g} s"
-            code = {NoAnswer: 500, Overloaded: 503, TimeoutError: 504}[type(problem)]
+                entered = await self._enter_all(base, asked.images, [kept, other] if other else [kept])
+                said = await asyncio.gather(*(self._ask(kept, one) for one in entered))
+        except tuple(CODES) as problem:
+            error, taken = str(problem) or TOO_LATE, 1000 * (time.perf_counter() - began)
+            for row, image in [(one.row, one.admitted.image) for one in entered] or [(base, None)]:
+                self.log.write(with_error(row, arm, kept, error, taken), image)
+            return Outcome(request_id, CODES[type(problem)], arm, error)
         taken = 1000 * (time.perf_counter() - began)
-        if error:
-            for one in let_in:
-                self.log.write(with_error(one.row, arm, kept, error, taken), one.admitted.image)
-            return Outcome(request_id, code, arm, error)
-        answers = dict(zip((one.row.request_id for one in let_in), said, strict=True))
-        told = [self._tell(one, arm, kept, live, answers.get(one.row.request_id), taken) for one in entered]
-        for one in let_in if other else []:
-            self._offer(other, one)  # type: ignore[arg-type]
-        if not let_in:
+        told = [self._tell(one, arm, kept, live, answer, taken) for one, answer in zip(entered, said, strict=True)]
+        if not any(said):
             return Outcome(request_id, 422, "", "no image was let in; the answers say why", told)
+        if other:
+            self._offer(other, entered)
         return Outcome(request_id, 200, arm, "", told)
 
     def answered_off_path(self, job: Job, said: Answers | Failed) -> None:
@@ -114,6 +105,17 @@ class Asking:
             self.counted.off_path.labels("answered").inc()
             found = judge(arm, job.kept, guard, said, 0, self.rules.guards.abstain_on)
             self.log.write(with_said(row, found, 0.0))
+
+    async def _enter_all(self, base: LoggedAnswer, images: list[bytes], wanted: list[Kept]) -> list[Entered]:
+        """Every image at the door; those of a request with many have ids of their own."""
+        run, whole = asyncio.get_running_loop().run_in_executor, base.request_id
+        ids = [whole] if len(images) == 1 else [f"{whole}-{place}" for place in range(len(images))]
+        each = zip(ids, images, strict=True)
+        return await asyncio.gather(*(run(self.decoders, self._enter, base, i, image, wanted) for i, image in each))
+
+    async def _ask(self, kept: Kept, one: Entered) -> tuple[Answers, int] | None:
+        """The model's answer; None for an image that was turned away."""
+        return None if one.admitted.reasons else await self.batching.ask(kept, one.pixels[kept.digest])
 
     def _enter(self, base: LoggedAnswer, request_id: str, content: bytes, wanted: list[Kept]) -> Entered:
         """On a thread of its own: the decoders let go of the interpreter's lock."""
@@ -144,7 +146,8 @@ class Asking:
             self.counted.abstentions.labels(arm).inc()
         return answer_of(row, said.flags.values(), sets=said.told.prediction_set is not None)
 
-    def _offer(self, other: Kept, one: Entered) -> None:
-        row = replace(one.row, answered=False)
-        if not self.off_path.offer(Job(other, one.pixels[other.digest], row)):
-            self.counted.off_path.labels("dropped").inc()
+    def _offer(self, other: Kept, entered: list[Entered]) -> None:
+        for one in entered:
+            job = Job(other, one.pixels[other.digest], replace(one.row, answered=False)) if one.pixels else None
+            if job and not self.off_path.offer(job):
+                self.counted.off_path.labels("dropped").inc()

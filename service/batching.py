@@ -76,10 +76,12 @@ class Batching(LitSpec):
         self._send()
         return await one.future
 
-    async def prepare(self, kept: Kept, seconds: float) -> None:
-        """Have every worker load the model, while it goes on answering; NoAnswer when one cannot, or not in time."""
+    async def prepare(self, kept: Kept, seconds: float, workers: int | None = None) -> None:
+        """Have every worker, or so many, load the model, while they go on answering; NoAnswer when one cannot, or not
+        in time."""
+        wanted = self.workers if workers is None else workers
         ready, until = set[int](), time.monotonic() + seconds
-        while len(ready) < self.workers:
+        while len(ready) < wanted:
             said = await self._exchange(Batch(kept, None))
             if not isinstance(said, Prepared):
                 raise NoAnswer(said.sentence if isinstance(said, Failed) else "the worker died")
@@ -89,7 +91,7 @@ class Batching(LitSpec):
                 ready.add(said.worker)
             if time.monotonic() > until:
                 raise NoAnswer(f"loading took more than {seconds:g} s")
-            await asyncio.sleep(PATIENCE if len(ready) < self.workers else 0)
+            await asyncio.sleep(PATIENCE if len(ready) < wanted else 0)
 
     def _send(self) -> None:
         """Put batches together while there is room for them; who went away in the meantime is left out."""

@@ -50,7 +50,8 @@ class MostBody:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        refusal = JSONResponse({"detail": f"the request is longer than {self.most:,} bytes"}, 413)
+        detail = {"detail": f"the request is longer than {self.most:,} bytes", "answers": []}
+        refusal = JSONResponse(detail, 413, {"Connection": "close"})  # else what is still sent would be read to its end
         if declared.isdigit() and int(declared) > self.most:
             return await refusal(scope, receive, send)
         read, begun = 0, False

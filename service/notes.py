@@ -1,10 +1,13 @@
 """One line of JSON for each request and each message: what was asked, how it ended, how long it took; no content."""
 
+import atexit
 import json
 import logging
 import sys
 import time
 from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
+from queue import SimpleQueue
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,9 +36,15 @@ class JsonLines(logging.Formatter):
 
 
 def write_json_lines() -> None:
-    """Send what the service, the tasks and the server of HTTP say to standard error, a line of JSON each."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    """Send what the service, the tasks and the server of HTTP say to standard error, a line of JSON each.
+
+    A thread writes them, so that no request waits for a terminal or a pipe.
+    """
+    stream, lines = logging.StreamHandler(sys.stderr), SimpleQueue[logging.LogRecord]()
+    stream.setFormatter(JsonLines())
+    handler, listener = QueueHandler(lines), QueueListener(lines, stream)
+    listener.start()
+    atexit.register(listener.stop)
     for name, level in {"service": "INFO", "tasks": "INFO", "uvicorn": "WARNING", "litserve": "WARNING"}.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

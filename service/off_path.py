@@ -1,10 +1,9 @@
 """The other model of a rollout, asked off the request's path by a process that nobody waits for.
 
 In shadow it is the challenger, of a canary's answers the champion as control. Whatever that model does (sleep, raise,
-hang, grow), it does to a process of the lowest priority with one thread (service/worker.py, load_aside)
-and a limit on its memory. Offering it an image
-takes microseconds: what does not fit into the queue is dropped and counted. A process that hangs or dies is replaced,
-later each time.
+hang, grow), it does to a process of the lowest priority with a limit on its memory. Offering it an image takes
+microseconds: what does not fit into the queue is dropped and counted. A process that hangs or dies is replaced, later
+each time.
 """
 
 import logging

@@ -42,6 +42,7 @@ from tasks.settings import Settings
 from tasks.watch import load_watch
 
 LOAD_SECONDS = 120.0  # in which every worker must have loaded a version
+SWITCH_SECONDS = 0.001  # after which a decoder makes room for the event loop; Python's own 5 ms are an answer's time
 DRAIN_SECONDS = 30  # that requests under way have at the end
 
 
@@ -59,6 +60,7 @@ def serve(
     follower = Follower(Registry(about.name, chosen), chosen.state / "serving", rules.follow.poll_seconds)
     write_json_lines()
     disable_created_metrics()
+    sys.setswitchinterval(SWITCH_SECONDS)
     mp.set_start_method("spawn", force=True)  # LitServe's manager would be forked with the registry's connections
     counted = Counted()
     batching = Batching(workers, rules.batch.most_images, rules.request.waiting)

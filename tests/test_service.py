@@ -154,9 +154,11 @@ def test_whoever_asks_too_much_is_told_when_to_come_back_and_others_are_not_held
 ) -> None:
     texts = [base64.b64encode(pictures[0]).decode()] * 32
     with server.client("greedy") as greedy:
-        codes = [(a := greedy.post("/predict", json={"images": texts})).status_code for _ in range(8)]
-    assert 429 in codes
-    assert int(a.headers.get("retry-after", "1")) >= 1
+        answers = [greedy.post("/predict", json={"images": texts}) for _ in range(20)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert answers[0].status_code == 200
+    assert refused
+    assert int(refused[0].headers["retry-after"]) >= 1
     assert red.post("/predict", files={"image": pictures[0]}).status_code == 200
 
 
@@ -284,6 +286,7 @@ def test_a_rollout_is_followed_and_the_other_model_is_asked_off_the_path(
     wait_until(lambda: 'keel_off_path_total{outcome="answered"}' in red.get("/metrics").text, 60)
     wait_until(lambda: red.get("/health").json()["off_path"]["waiting"] == 0, 60)
     move(registry, {"2": {TAG: ""}}, challenger=None)
+    wait_until(lambda: red.get("/version").json()["rollout"] is None, 60)
 
 
 def test_what_was_answered_is_on_record_after_the_end(server: Server, root: Path, pictures: list[bytes]) -> None:

@@ -53,6 +53,13 @@ def test_tasks_never_import_flows_and_tasks_never_call_tasks() -> None:
     assert len(verbs) <= 55
 
 
+def test_the_service_imports_no_flows_and_nobody_imports_it_but_the_command_that_starts_it() -> None:
+    for path in Path("service").glob("*.py"):
+        assert not any(name.split(".")[0] in ("flows", "prefect") for name in imports(path)), path
+    users = {p for p in [*TASKS, *Path("flows").glob("*.py")] if any(n.startswith("service") for n in imports(p))}
+    assert users == {Path("flows/cli_live.py")}
+
+
 def test_nouns_and_evaluators_do_not_import_prefect() -> None:
     for path in TASKS:
         if not is_verb(path) and path.stem != "stage":
