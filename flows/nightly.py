@@ -220,7 +220,8 @@ def judge(
                 registry.ledger, about.name, watch, champion, window, pairs, harm.facts, requests(entries)
             )
         nights = reference_nights(entries, watch.reference.first, watch.reference.nights)
-        reference = rescored(about, champion, window, [name for name in nights if name != window.name])
+        on_record = nights_on_record(entries)
+        reference = rescored(about, champion, [on_record[name] for name in nights if name != window.name])
         drift = watch_drift(scored, reference, champion, watch, harm, seed=window.date.toordinal())
     shadow, more = tried(registry, about, watch, window, served, before, bool(scored and not data.against))
     verdict, said = together({"data": data, "harm": harm, "drift": drift})
@@ -234,6 +235,7 @@ def judge(
         "version": champion.version,
         "versions": {alias: one.version for alias, one in served.items()},
         "window": scored.digest() if scored else "",
+        "folder": window.folder.as_posix(),
         "images": len(scored.table()) if scored else 0,
         "broken": list(data.said) if data.against == CANNOT_JUDGE else [],
         "watch": sha256_file(about.watch),
@@ -303,12 +305,15 @@ def answered(
     return [(window, scored) for window, scored in pairs if scored.has(champion.digest) and not scored.broken()]
 
 
-def rescored(about: Project, champion: Served, tonight: Window, nights: list[str]) -> list[ScoredWindow]:
-    """The reference windows as this champion sees them: one that it has not answered yet, it answers now."""
+def rescored(about: Project, champion: Served, nights: list[Night]) -> list[ScoredWindow]:
+    """The reference windows as this champion sees them: one that it has not answered yet, it answers now.
+
+    Each lies where it was judged from, wherever tonight's lies.
+    """
     found = []
     for night in nights:
-        window = Window(dt.date.fromisoformat(night), tonight.folder.parent / night)
-        scored = at(about, night)
+        window = Window(dt.date.fromisoformat(night.night), Path(night.body["folder"]))
+        scored = at(about, night.night)
         there = scored.has(champion.digest) and is_current(window, scored)
         again = scored if there else look_at(window, about, [champion.model], scored.folder)
         found += [again] if isinstance(again, ScoredWindow) else []
