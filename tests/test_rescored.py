@@ -1,4 +1,4 @@
-"""The reference of a new champion is answered from where each night was judged, not from where tonight's window lies."""
+"""The reference of a new champion is read from where each night was judged, not from where tonight's window lies."""
 
 from pathlib import Path
 from types import SimpleNamespace
