@@ -7,7 +7,7 @@ import os
 import time
 from collections import OrderedDict
 
-from tasks.digests import sha256_text
+from tasks.digests import sha256_bytes
 from tasks.errors import BadInput
 from tasks.serving_rules import RateRules
 
@@ -31,20 +31,27 @@ def is_known(header: str, tokens: tuple[bytes, ...]) -> bool:
 
     A browser sends it as the password of HTTP's basic scheme, under any name.
     """
+    sent = token_in(header)
+    matches = [hmac.compare_digest(sent, token) for token in tokens]
+    return any(matches)
+
+
+def token_in(header: str) -> bytes:
+    """The token that an Authorization header bears, be it one of ours or not; nothing where it bears none."""
     scheme, _, given = header.partition(" ")
     sent = given.strip().encode()
     if scheme.lower() == "basic":
         try:
-            sent = base64.b64decode(sent, validate=True).partition(b":")[2]
+            return base64.b64decode(sent, validate=True).partition(b":")[2]
         except ValueError:
-            return False
-    matches = [hmac.compare_digest(sent, token) for token in tokens]
-    return scheme.lower() in ("bearer", "basic") and any(matches)
+            return b""
+    return sent if scheme.lower() == "bearer" else b""
 
 
-def caller_of(header: str, peer: str) -> str:
-    """What a caller is counted by: the hash of its token, else its address."""
-    return sha256_text(header) if header else peer
+def caller_of(header: str, peer: str, tokens: tuple[bytes, ...]) -> str:
+    """What a caller is counted by: the hash of its token, however it was sent; without `tokens` in force its address,
+    for a header that nobody checks would give it a new name each time."""
+    return sha256_bytes(token_in(header)) if tokens else peer
 
 
 class Buckets:

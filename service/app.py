@@ -24,10 +24,11 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": shapes.Refused, "description": says}
     for code, says in {
         401: "no known bearer token",
+        408: "the request did not come to its end in time",
         413: "more bytes than the rules allow",
         415: "neither form data nor JSON",
         422: "not as described, or no image was let in",
-        429: "more images than a caller may send; Retry-After says when to come back",
+        429: "more images or reports than a caller may send; Retry-After says when to come back",
         500: "the model failed",
         503: "too much waits already, or a store is away",
         504: "no answer in time",
@@ -45,7 +46,7 @@ def make_app(facts: Facts, asking: Asking, status: StatusPage, tokens: tuple[byt
     rules, buckets = asking.rules.request, Buckets(asking.rules.rate)
     counted = asking.counted
     app = FastAPI(title="Keel", version=facts.release, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(MostBody, most=rules.most_body)
+    app.add_middleware(MostBody, most=rules.most_body, seconds=rules.seconds_to_send)
     app.add_middleware(Noted, counted=counted)
 
     async def authorise(request: Request) -> None:
@@ -57,33 +58,39 @@ def make_app(facts: Facts, asking: Asking, status: StatusPage, tokens: tuple[byt
                 {"WWW-Authenticate": 'Bearer, Basic realm="keel"'},
             )
 
+    def count(request: Request, images: int = 1) -> None:
+        """Take from the caller's bucket; a report counts as an image."""
+        peer = request.client.host if request.client else ""
+        wait = buckets.take(caller_of(request.headers.get("authorization", ""), peer, tokens), images)
+        if wait:
+            counted.rejections.labels("rate").inc()
+            raise HTTPException(429, f"more than {asking.rules.rate.a_second:g} a second", {"Retry-After": f"{wait:.0f}"})
+
     known = [Depends(authorise)]
 
     @app.exception_handler(HTTPException)
     async def refuse(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"detail": str(error.detail), "answers": []}, error.status_code, error.headers)
+        detail = str(error.detail).encode(errors="replace").decode()  # a JSON text may hold half a character
+        if error.status_code == 400:  # what the framework says of a body that is no JSON, or that broke off
+            return JSONResponse({"detail": detail, "answers": []}, 422, {"Connection": "close"})
+        return JSONResponse({"detail": detail, "answers": []}, error.status_code, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def refuse_form(request: Request, error: RequestValidationError) -> JSONResponse:
         problems = "; ".join(f"{'.'.join(map(str, p['loc'][1:]))}: {p['msg']}" for p in error.errors())
-        return JSONResponse({"detail": problems, "answers": []}, 422)
+        return JSONResponse({"detail": problems.encode(errors="replace").decode(), "answers": []}, 422)
 
     @app.post(
         PREDICT,
         response_model=shapes.Predicted,
-        responses=refusals(401, 413, 415, 422, 429, 500, 503, 504),
+        responses=refusals(401, 408, 413, 415, 422, 429, 500, 503, 504),
         dependencies=known,
         openapi_extra=shapes.predict_body(rules.most_images, facts.columns),
     )
     async def predict(request: Request) -> Response:
         peer = request.client.host if request.client else ""
         asked = await read_asked(request, rules, facts.columns)
-        wait = buckets.take(caller_of(request.headers.get("authorization", ""), peer), len(asked.images))
-        if wait:
-            counted.rejections.labels("rate").inc()
-            raise HTTPException(
-                429, f"more than {asking.rules.rate.a_second:g} images a second", {"Retry-After": f"{wait:.0f}"}
-            )
+        count(request, len(asked.images))
         outcome = await asking.answer(asked, peer)
         request.state.facts |= {"request_id": outcome.request_id, "arm": outcome.arm, "images": len(asked.images)}
         if outcome.code == 200:
@@ -94,10 +101,11 @@ def make_app(facts: Facts, asking: Asking, status: StatusPage, tokens: tuple[byt
         FEEDBACK,
         response_model=shapes.Filed,
         status_code=201,
-        responses=refusals(401, 413, 422, 503),
+        responses=refusals(401, 408, 413, 422, 429, 503),
         dependencies=known,
     )
     async def feedback(body: shapes.FeedbackBody, request: Request) -> shapes.Filed:
+        count(request)
         peer = request.client.host if request.client else ""
         said = {**body.model_dump(), "project": facts.project, "at": dt.datetime.now(dt.UTC)}
         key = request.headers.get("x-keel-key") or peer

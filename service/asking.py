@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from service.batching import Batching, NoAnswer, Overloaded
 from service.body import Asked
@@ -20,7 +21,7 @@ from service.messages import Answers, Failed, Kept
 from service.off_path import Job, OffPath
 from service.telling import answer_of, judge, with_error, with_said
 from tasks.digests import sha256_bytes, sha256_text
-from tasks.door import Admitted, DoorLimits, admit
+from tasks.door import DoorLimits, admit
 from tasks.logged_answer import LoggedAnswer
 from tasks.routing import CHALLENGER, CHAMPION
 from tasks.scorer import to_pixels
@@ -43,10 +44,13 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Entered:
-    """An image at the door, with its pixels for each version that is asked, by digest."""
+    """An image at the door, with its pixels for each version that is asked, by digest; none where it was turned away.
+
+    `image` is there where it will be kept alone: a small file may hold sixteen million pixels.
+    """
 
     row: LoggedAnswer
-    admitted: Admitted
+    image: Image.Image | None
     pixels: dict[str, np.ndarray]
 
 
@@ -82,7 +86,7 @@ class Asking:
                 said = await asyncio.gather(*(self._ask(kept, one) for one in entered))
         except tuple(CODES) as problem:
             error, taken = str(problem) or TOO_LATE, 1000 * (time.perf_counter() - began)
-            for row, image in [(one.row, one.admitted.image) for one in entered] or [(base, None)]:
+            for row, image in [(one.row, one.image) for one in entered] or [(base, None)]:
                 self.log.write(with_error(row, arm, kept, error, taken), image)
             return Outcome(request_id, CODES[type(problem)], arm, error)
         taken = 1000 * (time.perf_counter() - began)
@@ -115,7 +119,7 @@ class Asking:
 
     async def _ask(self, kept: Kept, one: Entered) -> tuple[Answers, int] | None:
         """The model's answer; None for an image that was turned away."""
-        return None if one.admitted.reasons else await self.batching.ask(kept, one.pixels[kept.digest])
+        return None if not one.pixels else await self.batching.ask(kept, one.pixels[kept.digest])
 
     def _enter(self, base: LoggedAnswer, request_id: str, content: bytes, wanted: list[Kept]) -> Entered:
         """On a thread of its own: the decoders let go of the interpreter's lock."""
@@ -125,9 +129,10 @@ class Asking:
             base, request_id=request_id, sha256=sha256_bytes(content), measures=admitted.measures, reasons=reasons
         )
         if reasons or admitted.image is None:
-            return Entered(row, admitted, {})
+            return Entered(row, None, {})
         sizes = {kept.image_size: to_pixels(admitted.image, kept.image_size) for kept in wanted}
-        return Entered(row, admitted, {kept.digest: sizes[kept.image_size] for kept in wanted})
+        image = admitted.image if self.log.keeps(row) else None
+        return Entered(row, image, {kept.digest: sizes[kept.image_size] for kept in wanted})
 
     def _tell(
         self, one: Entered, arm: str, kept: Kept, live: Live, answer: tuple[Answers, int] | None, taken: float
@@ -139,7 +144,7 @@ class Asking:
         guard = live.guards[kept.digest]
         said = judge(arm, kept, guard, *answer, self.rules.guards.abstain_on)
         row = with_said(one.row, said, taken)
-        self.log.write(row, one.admitted.image)
+        self.log.write(row, one.image)
         for name in said.flags:
             self.counted.flags.labels(name).inc()
         if not row.label:

@@ -4,6 +4,7 @@
 `consent` and `about`, the same in both.
 """
 
+import asyncio
 import base64
 import binascii
 import json
@@ -14,7 +15,7 @@ from typing import Any
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,14 +40,19 @@ class TooLong(Exception):
     """The body is longer than the rules allow."""
 
 
-class MostBody:
-    """Stops reading a request that is longer than the rules allow, be its length declared or not."""
+class TooSlow(Exception):
+    """The body takes longer to come than the rules allow."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self.app, self.most = app, most
+
+class MostBody:
+    """Stops reading a request that is longer than the rules allow, be its length declared or not, or that comes too
+    slowly: who sends a byte a second would hold a connection and its memory for ever."""
+
+    def __init__(self, app: ASGIApp, most: int, seconds: float) -> None:
+        self.app, self.most, self.seconds = app, most, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 413 before the application sees more than the limit."""
+        """Answer 413 or 408 before the application sees more than the limit."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
@@ -54,12 +60,19 @@ class MostBody:
         refusal = JSONResponse(detail, 413, {"Connection": "close"})  # else what is still sent would be read to its end
         if declared.isdigit() and int(declared) > self.most:
             return await refusal(scope, receive, send)
-        read, begun = 0, False
+        read, begun, whole = 0, False, False
+        until = asyncio.get_running_loop().time() + self.seconds
 
         async def count() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
+            nonlocal read, whole
+            if whole:  # what comes now is that the client has left
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError as error:
+                raise TooSlow from error
+            read, whole = read + len(message.get("body", b"")), not message.get("more_body", False)
             if read > self.most:
                 raise TooLong
             return message
@@ -74,6 +87,13 @@ class MostBody:
         except TooLong:
             if not begun:
                 await refusal(scope, receive, send)
+        except TooSlow:
+            detail = {"detail": f"the request did not come to its end within {self.seconds:g} s", "answers": []}
+            if not begun:
+                await JSONResponse(detail, 408, {"Connection": "close"})(scope, receive, send)
+        except ClientDisconnect:
+            if not begun:  # nobody reads it; the count and the journal do
+                await JSONResponse({"detail": "the client left", "answers": []}, 499)(scope, receive, send)
 
 
 async def read_asked(request: Request, rules: RequestRules, columns: Collection[str]) -> Asked:
@@ -91,8 +111,8 @@ async def read_asked(request: Request, rules: RequestRules, columns: Collection[
     if not 1 <= len(images) <= rules.most_images:
         raise HTTPException(422, f"{len(images)} images came; one request takes 1 to {rules.most_images}")
     key = said.get("key") or request.headers.get("x-keel-key") or ""
-    if not isinstance(key, str) or len(key) > LONGEST:
-        raise HTTPException(422, f"key must be a text of at most {LONGEST} characters")
+    if not is_told(key):
+        raise HTTPException(422, f"key must be a text of at most {LONGEST} printable characters")
     consent = said.get("consent", False)
     if isinstance(consent, str):
         consent = SPOKEN.get(consent.lower(), consent)
@@ -138,6 +158,12 @@ async def _from_form(request: Request, rules: RequestRules) -> tuple[list[bytes]
     return images, said
 
 
+def is_told(value: Any) -> bool:
+    """Whether it is a text that can be hashed, logged and written into a table: no control characters, and none of the
+    halves of characters that JSON lets through."""
+    return isinstance(value, str) and len(value) <= LONGEST and value.isprintable()
+
+
 def _about(given: Any, columns: Collection[str]) -> dict[str, str]:
     """Columns of the project, as texts."""
     if given is None or given == "":
@@ -146,8 +172,8 @@ def _about(given: Any, columns: Collection[str]) -> dict[str, str]:
         found = json.loads(given) if isinstance(given, str) else given
     except (ValueError, RecursionError) as error:
         raise HTTPException(422, "about is not valid JSON") from error
-    if not isinstance(found, dict) or not all(isinstance(v, str) and len(v) <= LONGEST for v in found.values()):
-        raise HTTPException(422, f"about must be an object of texts of at most {LONGEST} characters")
+    if not isinstance(found, dict) or not all(map(is_told, found.values())):
+        raise HTTPException(422, f"about must be an object of texts of at most {LONGEST} printable characters")
     unknown = sorted(str(name)[:40] for name in set(found) - set(columns))
     if unknown:
         raise HTTPException(422, f"about has unknown columns {', '.join(unknown)}; known are {', '.join(columns)}")

@@ -15,7 +15,7 @@ from tasks.logged_answer import LoggedAnswer
 from tasks.prediction_log import LogHealth, PredictionLog
 from tasks.routing import place_of
 
-BACKLOG = 1000  # rows that may wait for their image; beyond that, rows go without
+BACKLOG = 256_000_000  # bytes of pixels that may wait to be stored; beyond that, rows go without their image
 SALT = "kept"  # the same request is kept or not whoever asks
 logger = logging.getLogger("service.log_out")
 
@@ -28,13 +28,16 @@ class LogOut:
         self.clerk = ThreadPoolExecutor(1, thread_name_prefix="log")
         self.backlog = 0
 
+    def keeps(self, row: LoggedAnswer) -> bool:
+        """Whether the image of the row is one of those that are kept."""
+        return row.consent and place_of(row.request_id, SALT) < self.share
+
     def write(self, row: LoggedAnswer, image: Image.Image | None = None) -> None:
         """Append the row, with its image where that is kept."""
-        kept = row.consent and place_of(row.request_id, SALT) < self.share
-        if image is None or not kept or self.backlog >= BACKLOG:
+        if image is None or not self.keeps(row) or self.backlog + weight(image) > BACKLOG:
             self.log.append(row)
             return
-        self.backlog += 1
+        self.backlog += weight(image)
         self.clerk.submit(self._write_with, row, image)
 
     def health(self) -> LogHealth:
@@ -53,4 +56,9 @@ class LogOut:
             logger.exception("an image was not stored")
             self.log.append(row)
         finally:
-            self.backlog -= 1
+            self.backlog -= weight(image)
+
+
+def weight(image: Image.Image) -> int:
+    """Bytes of an RGB image in memory."""
+    return 3 * image.width * image.height

@@ -48,11 +48,11 @@ class FeedbackBody(BaseModel):
     request_id: str = Field(pattern=r"^[A-Za-z0-9_.:-]{1,120}$")
     consent: bool = Field(strict=True)
     retention: str = Field(pattern=r"^(days-[1-9][0-9]{0,3}|until-withdrawn)$")
-    rating: int | None = Field(default=None, ge=1, le=5)
+    rating: int | None = Field(default=None, ge=1, le=5, strict=True)
     correct_label: str | None = Field(default=None, min_length=1, max_length=80)
     text: str | None = Field(default=None, max_length=4000)
     groups: dict[str, str] = {}
-    consent_groups: bool = False
+    consent_groups: bool = Field(default=False, strict=True)
 
 
 class Filed(BaseModel):

@@ -89,8 +89,15 @@ def compare(table: pd.DataFrame, losses: dict[str, np.ndarray]) -> Compared:
 
 
 def errors_of(table: pd.DataFrame, labels: pd.Series) -> dict[str, np.ndarray]:
-    """For each side 1 where its most probable class is not the label (requests,), 0 where it is, nan without answer."""
-    return {s: _as_loss(table[f"predicted_{s}"].ne(labels.to_numpy()), table[f"predicted_{s}"]) for s in SIDES}
+    """For each side 1 where its most probable class is not the label (requests,), 0 where it is, nan without answer.
+
+    A failure is an error, but for the champion's off the path: no client met it, and a control that is starved there
+    must not make the challenger look better.
+    """
+    losses = {s: _as_loss(table[f"predicted_{s}"].ne(labels.to_numpy()), table[f"predicted_{s}"]) for s in SIDES}
+    starved = table[f"error_{CHAMPION}"].fillna("").ne("") & table["arm"].ne(CHAMPION)
+    losses[CHAMPION] = np.where(starved, np.nan, losses[CHAMPION])
+    return losses
 
 
 def failures_of(table: pd.DataFrame) -> dict[str, np.ndarray]:

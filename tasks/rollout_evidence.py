@@ -53,9 +53,13 @@ class Evidence(BaseModel):
 
     def in_step(self) -> ShadowState:
         """The bets and the counts on the labels as if they had begun with the step."""
-        now, then = self.errors, self.before
-        bets = {side: tuple(np.subtract(getattr(now, side), getattr(then, side)).tolist()) for side in BOTH}
-        return now.model_copy(update={**bets, **{key: getattr(now, key) - getattr(then, key) for key in COUNTS}})
+        return combined(self.errors, self.before, -1)
+
+
+def combined(one: ShadowState, other: ShadowState, sign: int) -> ShadowState:
+    """The bets and counts of `one` and `sign` times those of `other`; bets add up, for they are logarithms."""
+    bets = {s: tuple((np.array(getattr(one, s)) + sign * np.array(getattr(other, s))).tolist()) for s in BOTH}
+    return one.model_copy(update={**bets, **{key: getattr(one, key) + sign * getattr(other, key) for key in COUNTS}})
 
 
 def no_evidence(entry: int, champion: str, challenger: str) -> Evidence:
@@ -79,8 +83,11 @@ def of_the_nights(evidence: Evidence, state: ShadowState) -> Evidence:
     return known.model_copy(update={"source": NIGHTS, "errors": state, "paired": state.units})
 
 
-def with_labels(evidence: Evidence, compared: Compared, margin: float) -> Evidence:
-    """The evidence with labels that are news; those of a service take the place of what the nights have bet."""
+def with_labels(evidence: Evidence, compared: Compared, margin: float, in_step: bool = True) -> Evidence:
+    """The evidence with labels that are news; those of a service take the place of what the nights have bet.
+
+    Labels of requests from before the step, told since, count for the rollout and not for the step.
+    """
     if not len(compared.units):
         return evidence
     known = evidence
@@ -89,7 +96,9 @@ def with_labels(evidence: Evidence, compared: Compared, margin: float) -> Eviden
         known = known.model_copy(update={"source": LOG, "errors": anew, "before": anew, "paired": 0})
     between = len(compared.units) - compared.paired
     sums = {"paired": known.paired + compared.paired, "between": known.between + between}
-    return known.model_copy(update={"errors": advance(known.errors, compared, margin), **sums})
+    errors = advance(known.errors, compared, margin)
+    before = {} if in_step else {"before": combined(known.before, combined(errors, known.errors, -1), 1)}
+    return known.model_copy(update={"errors": errors, **before, **sums})
 
 
 def with_answers(evidence: Evidence, table: pd.DataFrame, found: Standing, rules: RolloutRules) -> Evidence:

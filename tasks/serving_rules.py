@@ -2,14 +2,14 @@
 
 import datetime as dt
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from tasks.governance_file import read_governance_file
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-STRICT = ConfigDict(extra="forbid", frozen=True)
+STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class RequestRules(BaseModel):
@@ -20,6 +20,7 @@ class RequestRules(BaseModel):
     most_bytes: int = Field(ge=1)  # of one image file
     most_pixels: int = Field(ge=1)  # of one image
     most_body: int = Field(ge=1)  # bytes of the whole request, whatever it says of itself
+    seconds_to_send: float = Field(gt=0)  # from the first byte to the last
     seconds: float = Field(gt=0)  # from the last byte to the answer
     waiting: int = Field(ge=1)  # images that may wait for the model; more are turned away at once
     reason: Text
@@ -101,6 +102,16 @@ class ServingRules(BaseModel):
     log: LogRules
     follow: FollowRules
     off_path: OffPathRules
+
+    @model_validator(mode="after")
+    def _answerable(self) -> Self:
+        most, burst, waiting = self.request.most_images, self.rate.burst, self.request.waiting
+        if min(burst, waiting) < most:
+            raise ValueError(
+                f"a request may bring {most} images, and rate.burst {burst} or request.waiting {waiting} would always "
+                "turn it away; both must be as many"
+            )
+        return self
 
 
 def load_serving(path: Path) -> ServingRules:

@@ -21,7 +21,8 @@ from tasks.rollout import Standing, began_at, last_of
 from tasks.rollout_evidence import Evidence, at_step, no_evidence, of_the_nights, telling, with_answers, with_labels
 from tasks.watch import Watch
 
-COLUMNS = ("request_id", "at", "key", "arm", "model", "predicted", "label", "error", "latency_ms", "about")
+COLUMNS = ("request_id", "at", "key", "arm", "model", "predicted", "label", "error", "latency_ms", "about", "classes")
+REPORTED = "feedback "  # how the source of a label begins that a report became (tasks/review_feedback.py)
 logger = logging.getLogger("tasks.watch_rollout")
 
 
@@ -48,16 +49,23 @@ def watch_rollout(
         return (of_the_nights(evidence, nights) if nights else evidence), []
     table = side_by_side(answers, *digests, about.unit)
     table["window"] = table["at"].dt.tz_convert(ZoneInfo(watch.time_zone)).dt.date.astype(str)
-    labels = table["request_id"].map(known_labels(place, about.name)).fillna("")
+    known_classes = {name for told in answers["classes"] for name in told}
+    on_record = read_labels_of(place, about.name)
+    labels = table["request_id"].map(usable_labels(on_record, known_classes)).fillna("")
     counter = sha256_text(f"rollout {found.begun} {' '.join(digests)}")
     known = counted_images(ledger, about.name, counter)
     new = [pair not in known for pair in zip(table["window"], table["request_id"], strict=True)]
     fresh = (labels != "").to_numpy() & np.array(new, dtype=bool)
-    compared = compare(table[fresh], errors_of(table[fresh], labels[fresh]))
-    evidence = with_answers(with_labels(evidence, compared, watch.rollout.margin), table, found, watch.rollout)
-    asked = telling(table, (labels == "").to_numpy(), watch.labels_to_ask)
-    used = table[fresh][compared.used].rename(columns={"request_id": "image_id"})
-    rows = rows_to_count(about.name, counter, watch.today(now).isoformat(), used)
+    late = (table["at"] < pd.Timestamp(found.since)).to_numpy()  # of requests of an earlier step
+    used = []
+    for in_step, chosen in ((False, fresh & late), (True, fresh & ~late)):
+        compared = compare(table[chosen], errors_of(table[chosen], labels[chosen]))
+        evidence = with_labels(evidence, compared, watch.rollout.margin, in_step)
+        used.append(table[chosen][compared.used])
+    evidence = with_answers(evidence, table, found, watch.rollout)
+    asked = telling(table, ~table["request_id"].isin(on_record["request_id"]).to_numpy(), watch.labels_to_ask)
+    counts = pd.concat(used).rename(columns={"request_id": "image_id"})
+    rows = rows_to_count(about.name, counter, watch.today(now).isoformat(), counts)
     return evidence.model_copy(update={"to_label": asked}), rows
 
 
@@ -79,7 +87,17 @@ def read_answers(
     return rows[rows["at"] >= began]
 
 
-def known_labels(place: str, project: str) -> dict[str, str]:
-    """The label of each request that has one."""
-    told = read_labels_of(place, project)
-    return dict(zip(told["request_id"], told["label"], strict=True))
+def usable_labels(told: pd.DataFrame, classes: set[str]) -> dict[str, str]:
+    """The label of each request that has one which may be bet on.
+
+    Those of users' reports may not: who complains does so because of an answer, in shadow the champion's, so that its
+    errors alone would be labelled. Nor may one that is none of the classes: both models would err on it, and what can
+    tell nothing would count as proof that they are equal.
+    """
+    reported = told["source"].str.startswith(REPORTED)
+    strange = ~told["label"].isin(classes) & ~reported
+    if strange.any():
+        first = ", ".join(f"{r} ({label!r})" for r, label in told.loc[strange, ["request_id", "label"]].head(3).to_numpy())
+        logger.warning("%d labels are no class of the models and do not count, the first: %s", strange.sum(), first)
+    left = told[~reported & ~strange]
+    return dict(zip(left["request_id"], left["label"], strict=True))
