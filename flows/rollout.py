@@ -31,6 +31,7 @@ from tasks.rollout import (
     PROMOTE,
     SKIP,
     Standing,
+    beginning,
     last_of,
     recorded_standing,
     refuse_hand_set,
@@ -54,16 +55,15 @@ def rollout(project: str = "digits", now: dt.datetime | None = None) -> Entry | 
     with hold(registry.ledger, f"{project}.rollout", registry.chosen.state, wait=1):
         publish_promotion(registry)
         aliases = registry.aliases()
-        if aliases["challenger"] is None or aliases["champion"] is None or not watch.rollout.steps:
+        entries, found = registry.ledger.sound(project), standing(registry)
+        if aliases["challenger"] is None or aliases["champion"] is None or not (watch.rollout.steps or found):
             logger.info("%s has no challenger that goes through steps", project)
             return None
-        entries, found = registry.ledger.sound(project), standing(registry)
         refuse_hand_set(registry, found, entries)
-        move, rows = (
-            judged(registry, about, watch, found, now)
-            if found
-            else (first_move(project, watch, aliases["challenger"], entries, now), [])
-        )
+        if found and beginning(entries, found).body.get("rules") == watch.rollout.digest():
+            move, rows = judged(registry, about, watch, found, now)
+        else:
+            move, rows = first_move(project, watch, aliases["challenger"], found, entries, now), []
         return _do(registry, about, move, rows, now)
 
 
@@ -125,15 +125,29 @@ def judged(
     return Move(move, found.version, found, goes_to, sentences, evidence), rows
 
 
-def first_move(project: str, watch: Watch, version: str, entries: list[Entry], now: dt.datetime) -> Move:
-    """Begin with the first step, unless something keeps the version out."""
+def first_move(
+    project: str, watch: Watch, version: str, found: Standing | None, entries: list[Entry], now: dt.datetime
+) -> Move:
+    """Begin with the first step, unless something keeps the version out.
+
+    One that is on its way begins anew when the rules were changed: what it was shown to be, it was by others.
+    BadInput when they have no steps any more.
+    """
+    if not watch.rollout.steps:
+        raise BadInput(
+            f"the rules of the rollout have no steps any more, and version {version} is on its way: put them back, or "
+            "`keel rollout abort`"
+        )
     barred = kept_out(project, version, entries, now)
     if barred:
-        return Move(HOLD, version, None, None, barred, None)
+        return Move(HOLD, version, found, None, barred, None)
     known = recorded_standing(entries)
     before = "" if known is None else f"; version {known['version']} beside version {known['champion']} is given up"
+    if found is not None:
+        before = f"; the rules were changed since entry {beginning(entries, found).number}, by which it had begun"
     steps = ", ".join(step.name for step in watch.rollout.steps)
-    return Move(BEGIN, version, None, watch.rollout.steps[0], [f"the steps are {steps}{before}"], None)
+    said, rules = f"the steps are {steps}{before}", watch.rollout.digest()
+    return Move(BEGIN, version, found, watch.rollout.steps[0], [said], None, rules=rules)
 
 
 def evidence_of(entries: list[Entry], found: Standing) -> Evidence | None:

@@ -64,7 +64,9 @@ def make_app(facts: Facts, asking: Asking, status: StatusPage, tokens: tuple[byt
         wait = buckets.take(caller_of(request.headers.get("authorization", ""), peer, tokens), images)
         if wait:
             counted.rejections.labels("rate").inc()
-            raise HTTPException(429, f"more than {asking.rules.rate.a_second:g} a second", {"Retry-After": f"{wait:.0f}"})
+            raise HTTPException(
+                429, f"more than {asking.rules.rate.a_second:g} a second", {"Retry-After": f"{wait:.0f}"}
+            )
 
     known = [Depends(authorise)]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from service.kept_versions import keep_version
 from service.messages import Kept
-from tasks.errors import EvidenceMissing
+from tasks.errors import DigestMismatch, EvidenceMissing
 from tasks.guard import Guard
 from tasks.registry import Registry
 from tasks.rollout import Standing, standing
@@ -49,6 +49,7 @@ class Follower:
     def __init__(self, registry: Registry, place: Path, poll_seconds: float) -> None:
         self.registry, self.place, self.poll_seconds = registry, place, poll_seconds
         self.trouble, self.asked_at = "", dt.datetime.now(dt.UTC)
+        self.forged = ""  # what is wrong with the tag of a rollout
         self.stopped = threading.Event()
         self.live = self._read(None)
 
@@ -68,7 +69,9 @@ class Follower:
                             prepare(kept)
                     logger.info("version %s is champion now", fresh.champion.version)
                     self.live = fresh
-                self.trouble, self.asked_at = "", dt.datetime.now(dt.UTC)
+                if self.forged and self.forged != self.trouble:
+                    logger.warning("no rollout is followed: %s", self.forged)
+                self.trouble, self.asked_at = self.forged, dt.datetime.now(dt.UTC)
             except Exception as error:  # whatever it is, the last good state goes on answering
                 if str(error) != self.trouble:
                     logger.warning("the registry is not followed: %s", error)
@@ -76,8 +79,11 @@ class Follower:
 
     def _read(self, now: Live | None) -> Live:
         """What the registry says; `now` itself when that has not changed."""
-        aliases, rollout = self.registry.aliases(), standing(self.registry)
-        version = aliases["champion"]
+        version, rollout, self.forged = self.registry.aliases()["champion"], None, ""
+        try:
+            rollout = standing(self.registry)
+        except DigestMismatch as error:  # the champion is followed all the same, and has all the traffic
+            self.forged = str(error)
         if version is None:
             project = self.registry.project
             raise EvidenceMissing(f"{project} has no champion to serve; `keel release --project {project}` makes one")

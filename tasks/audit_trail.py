@@ -23,7 +23,7 @@ from tasks.decision import FOLDER as RECORDS
 from tasks.decision import record_files, version_tags, what_was_done
 from tasks.digests import digest_of, identity, sha256_file
 from tasks.emergency import EMERGENCY, emergency_fault, unsigned_skips
-from tasks.errors import EvidenceMissing, KeelError, RegistryTrouble
+from tasks.errors import DigestMismatch, EvidenceMissing, KeelError, RegistryTrouble
 from tasks.history import aliases_after, finished, moment, newest_decision, registrations
 from tasks.ledger import Entry, Ledger
 from tasks.nights import KIND as NIGHT
@@ -158,7 +158,7 @@ def rollout_faults(registry: Registry, entries: list[Entry]) -> Iterator[str]:
         return
     try:
         refuse_hand_set(registry, standing(registry), entries)
-    except RegistryTrouble as error:
+    except (DigestMismatch, RegistryTrouble) as error:
         yield str(error)
 
 

@@ -57,6 +57,7 @@ class Move:
     evidence: Evidence | None
     emergency: int | None = None
     why: str | None = None
+    rules: str = ""  # of BEGIN: the digest of the rules that it goes by to its end
 
     def sentence(self) -> str:
         """The move in one sentence."""
@@ -79,6 +80,7 @@ class Move:
             "evidence": self.evidence.model_dump(mode="json") if self.evidence else None,
             "emergency": self.emergency,
             "why": self.why,
+            "rules": self.rules,
             "by": decided_by(),
             "by_a_person": self.why is not None,
         }

@@ -8,9 +8,11 @@ alone. A tag of another champion's time, or none, means that no rollout is on: a
 import datetime as dt
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from tasks.errors import RegistryTrouble
+from pydantic import Field, TypeAdapter, ValidationError
+
+from tasks.errors import DigestMismatch, RegistryTrouble
 from tasks.ledger import Entry
 from tasks.registry import Registry
 from tasks.rollout_rules import RolloutRules, Step
@@ -30,8 +32,8 @@ class Standing:
     """
 
     step: str
-    kind: str
-    share: float
+    kind: Literal["shadow", "canary"]
+    share: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
     salt: str
     since: str
     version: str
@@ -68,15 +70,16 @@ def standing(registry: Registry) -> Standing | None:
 
 
 def read_tag(project: str, version: str, text: str) -> Standing | None:
-    """The standing that a tag tells; RegistryTrouble when it is none."""
+    """The standing that a tag tells; DigestMismatch when it is none."""
     if not text:
         return None
     try:
-        return Standing(**json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise RegistryTrouble(
-            f"the tag {TAG} of version {version} of {project} is no step of a rollout ({error}); it was changed by "
-            "hand: `keel rollout` says what the ledger has, set it back in MLflow"
+        return TypeAdapter(Standing).validate_json(text, strict=True)
+    except ValidationError as error:
+        said = "; ".join(f"{'.'.join(map(str, p['loc']))} {p['msg']}".strip() for p in error.errors())
+        raise DigestMismatch(
+            f"the tag {TAG} of version {version} of {project} is no step of a rollout ({said}); it was changed by "
+            "hand: set it back in MLflow to what `keel show` has, or `keel rollout abort`"
         ) from error
 
 
@@ -110,19 +113,28 @@ def last_of(entries: list[Entry], found: Standing) -> Entry | None:
     return next((e for e in reversed(rollout_entries(entries)) if e.body.get("begun") == found.begun), None)
 
 
+def beginning(entries: list[Entry], found: Standing) -> Entry:
+    """The entry by which the rollout that stands there began."""
+    return next(e for e in rollout_entries(entries) if e.body["begun"] == found.begun)
+
+
 def began_at(entries: list[Entry], found: Standing) -> dt.datetime:
     """When the rollout that stands there came to its first step."""
-    first = next(e for e in rollout_entries(entries) if e.body["begun"] == found.begun)
-    return dt.datetime.fromisoformat(first.body["standing"]["since"])
+    return dt.datetime.fromisoformat(beginning(entries, found).body["standing"]["since"])
 
 
 def still_on_its_way(version: str, champion: str, entries: list[Entry], rules: RolloutRules) -> list[str]:
-    """Why a release does not promote a version: its rollout is not over; nothing where the rules have no steps."""
-    if not rules.steps:
-        return []
+    """Why a release does not promote a version: its rollout is not over, or its rules ask for one.
+
+    Rules that lose their steps while it is on end nothing: that would skip what is left without a signature.
+    """
     known = recorded_standing(entries)
+    on = known is not None and (known["version"], known["champion"]) == (version, champion)
+    if not rules.steps:
+        at = f"version {version} is at step {known['step']} of a rollout, and the rules" if on and known else ""
+        return [f"{at} have no steps any more; put them back, or `keel rollout abort`"] if at else []
     steps = ", ".join(step.name for step in rules.steps)
-    if known is None or (known["version"], known["champion"]) != (version, champion):
+    if known is None or not on:
         place = f"; it takes the place of version {known['version']}" if known else ""
         return [f"version {version} has to go through the steps {steps} first{place}: the next `keel rollout` begins"]
     said = next(e.body["sentence"] for e in reversed(rollout_entries(entries)) if e.body["begun"] == known["begun"])

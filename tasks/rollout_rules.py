@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from tasks.digests import canonical_json, sha256_text
 from tasks.errors import BadInput
 
 SHADOW, CANARY = "shadow", "canary"
@@ -86,6 +87,13 @@ class RolloutRules(BaseModel):
         if self.steps and self.steps[0].kind != SHADOW:
             raise ValueError(f"step {names[0]}: the first step is in shadow, before anybody gets its answers")
         return self
+
+    def digest(self) -> str:
+        """The sha256 of all that decides, which is all but the reasons."""
+        deciding = self.model_dump(mode="json", exclude={"reason"})
+        for guard in deciding["guards"].values():
+            del guard["reason"]
+        return sha256_text(canonical_json(deciding))
 
     def step(self, name: str) -> Step:
         """The step of that name; BadInput lists those there are."""

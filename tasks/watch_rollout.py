@@ -97,7 +97,9 @@ def usable_labels(told: pd.DataFrame, classes: set[str]) -> dict[str, str]:
     reported = told["source"].str.startswith(REPORTED)
     strange = ~told["label"].isin(classes) & ~reported
     if strange.any():
-        first = ", ".join(f"{r} ({label!r})" for r, label in told.loc[strange, ["request_id", "label"]].head(3).to_numpy())
+        first = ", ".join(
+            f"{r} ({label!r})" for r, label in told.loc[strange, ["request_id", "label"]].head(3).to_numpy()
+        )
         logger.warning("%d labels are no class of the models and do not count, the first: %s", strange.sum(), first)
     left = told[~reported & ~strange]
     return dict(zip(left["request_id"], left["label"], strict=True))

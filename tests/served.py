@@ -34,7 +34,9 @@ def write_rules(root: Path, **changes: dict[str, Any]) -> None:
     for section, values in [*QUICK.items(), *changes.items()]:
         document[section] |= values
     (root / "governance/serving.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    (root / "params.yaml").write_text((HERE / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    for name in ("params.yaml", "governance/feedback.yaml", "governance/watch.yaml"):
+        if name == "params.yaml" or not (root / name).is_file():
+            (root / name).write_text((HERE / name).read_text(encoding="utf-8"), encoding="utf-8")
 
 
 @dataclass

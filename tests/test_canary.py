@@ -75,6 +75,15 @@ def test_what_the_door_turned_away_and_other_versions_said_is_left_out() -> None
     assert table_of(row("r", CHAMPION, CHAMPION), row("d", "", CHAMPION), stranger)["request_id"].tolist() == ["r"]
 
 
+def test_control_that_fails_off_the_path_makes_the_challenger_look_no_better() -> None:
+    starved = {"predicted": "", "label": "", "error": "it took more than 20 s"}
+    canary = table_of(row("r", CHALLENGER, CHALLENGER), row("r", CHALLENGER, CHAMPION, **starved))
+    found = compare(canary, errors_of(canary, labels_of(canary)))
+    assert (found.paired, len(found.units)) == (0, 0)
+    shadow = table_of(row("r", CHAMPION, CHAMPION), row("r", CHAMPION, CHALLENGER, **starved))
+    assert errors_of(shadow, labels_of(shadow))[CHALLENGER].tolist() == [1]  # its own failure is an error
+
+
 def test_failure_is_an_error_and_no_abstention() -> None:
     table = table_of(
         row("r", CHAMPION, CHAMPION),

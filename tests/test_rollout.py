@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 import flows.cli
 from flows.rollout import abort, rollout, skip
+from service.live import Follower
 from tasks.audit_trail import audit
 from tasks.emergency import EMERGENCY
-from tasks.errors import BadInput, RegistryTrouble
+from tasks.errors import BadInput, DigestMismatch, RegistryTrouble
 from tasks.fallbacks import still_withdrawn
 from tasks.history import deployments
 from tasks.ledger import Entry
@@ -194,6 +195,51 @@ def test_tag_that_was_set_by_hand_is_found_and_moves_nobody(waiting: Registry) -
     assert any("at step canary-25" in said for _, fault, said in audit(waiting) if fault)
     abort(PROJECT, "forged")
     assert waiting.aliases()["challenger"] is None
+
+
+def test_tag_that_is_no_step_stops_neither_the_service_nor_an_abort(waiting: Registry, tmp_path: Path) -> None:
+    run(0)
+    found = standing(waiting)
+    assert found is not None
+    for text in ("{", dataclasses.replace(found, share=2.0).text(), dataclasses.replace(found, share="0.5").text()):  # type: ignore[arg-type]
+        waiting.tag("4", {TAG: text})
+        with pytest.raises(DigestMismatch, match="is no step of a rollout"):
+            standing(waiting)
+        follower = Follower(waiting, tmp_path / "kept", 1)
+        assert (follower.live.champion.version, follower.live.challenger) == ("3", None)
+        assert "is no step of a rollout" in follower.forged
+        assert any("is no step of a rollout" in said for _, fault, said in audit(waiting) if fault)
+    abort(PROJECT, "forged")
+    assert waiting.aliases()["challenger"] is None
+
+
+def test_rules_that_are_changed_on_the_way_begin_anew_and_none_let_nobody_in(waiting: Registry) -> None:
+    run(0)
+    for day in range(4):
+        serve(waiting, day)
+    assert run(3).body["to"] == "canary-5"
+    watch = Path("governance/watch.yaml")
+    write_watch(watch, rollout=rules(steps=rules()["steps"][:2], reason="another one"))
+    again = run(4)
+    assert (again.body["move"], again.body["to"], again.body["evidence"]) == ("BEGIN", "shadow", None)
+    assert "the rules were changed since entry" in again.body["sentence"]
+    assert run(4).body["move"] == "HOLD"
+    write_watch(watch, rollout=rules(steps=[]))
+    with pytest.raises(BadInput, match="have no steps any more"):
+        run(4)
+    lines = still_on_its_way("4", "3", waiting.ledger.read(PROJECT), load_watch(watch).rollout)
+    assert "version 4 is at step shadow of a rollout" in lines[0]
+    assert [line for line in audit(waiting) if line[1]] == []
+
+
+def test_labels_of_an_earlier_step_count_for_the_rollout_and_not_for_the_step(waiting: Registry) -> None:
+    run(0)
+    serve(waiting, 0, labelled=60)
+    assert run(3).body["to"] == "canary-5"
+    write_labels([f"1102-{n}" for n in range(90, 100)], "cat")
+    held = run(4)
+    assert held.body["evidence"]["errors"]["labels"] == held.body["evidence"]["before"]["labels"] == 70
+    assert "5 of the 5 labels that the step asks for are to come" in held.body["sentence"]
 
 
 def begin_and_die(root: Path) -> None:

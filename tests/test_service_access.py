@@ -47,7 +47,9 @@ def test_callers_are_forgotten_beyond_the_limit_and_counted_by_token_before_addr
     for number in range(50):
         few.take(f"caller {number}", 1, now=0.0)
     assert len(few.left) == 3
-    assert caller_of("Bearer anything", "10.0.0.1", ()) == "10.0.0.1"  # nobody checks it: it would name a new caller each time
+    assert (
+        caller_of("Bearer anything", "10.0.0.1", ()) == "10.0.0.1"
+    )  # nobody checks it: it would name a new caller each time
     red = caller_of("Bearer red", "10.0.0.1", (b"red",))
     assert "red" not in red
     basic = base64.b64encode(b"anybody:red").decode()

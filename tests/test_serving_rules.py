@@ -27,6 +27,8 @@ def test_the_bundled_rules_are_those_of_a_project_that_names_none() -> None:
         ("guards", {"abstain_on": ["mood"]}, "guards.abstain_on"),
         ("log", {"sync": True}, "log.sync"),
         ("follow", {"poll_seconds": float("nan")}, "follow.poll_seconds"),
+        ("follow", {"poll_seconds": float("inf")}, "follow.poll_seconds"),
+        ("rate", {"burst": 31}, "rate.burst 31 or request.waiting 512 would always turn it away"),
     ],
 )
 def test_a_rule_that_is_wrong_or_unknown_is_named(
