@@ -54,8 +54,8 @@ def watch_rollout(
     labels = table["request_id"].map(usable_labels(on_record, known_classes)).fillna("")
     counter = sha256_text(f"rollout {found.begun} {' '.join(digests)}")
     known = counted_images(ledger, about.name, counter)
-    new = [pair not in known for pair in zip(table["window"], table["request_id"], strict=True)]
-    fresh = (labels != "").to_numpy() & np.array(new, dtype=bool)
+    new = np.array([pair not in known for pair in zip(table["window"], table["request_id"], strict=True)], dtype=bool)
+    fresh = (labels != "").to_numpy() & new & ~bet_on_before(table, ~new)
     late = (table["at"] < pd.Timestamp(found.since)).to_numpy()  # of requests of an earlier step
     used = []
     for in_step, chosen in ((False, fresh & late), (True, fresh & ~late)):
@@ -85,6 +85,18 @@ def read_answers(
     parts = [read_log(place, project, day, watch.time_zone, COLUMNS) for day in days]
     rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     return rows[rows["at"] >= began]
+
+
+def bet_on_before(table: pd.DataFrame, counted: np.ndarray) -> np.ndarray:
+    """Which requests are of a unit of which others have counted: of the project's, or between the arms of a client.
+
+    A unit is bet on once in a rollout, in the run in which its first labels come. Bet on again in each run, it would
+    be taken for as many units as there were runs, and five clients for proof.
+    """
+    both = (table["predicted_champion"].notna() & table["predicted_challenger"].notna()).to_numpy()
+    named = (table["unit"] != "").to_numpy()
+    unit = np.where(named, "unit " + table["unit"], np.where(both, "request " + table["request_id"], table["key"]))
+    return np.isin(unit, unit[counted])
 
 
 def usable_labels(told: pd.DataFrame, classes: set[str]) -> dict[str, str]:
