@@ -1,4 +1,4 @@
-"""`keel serve`: the scoring service."""
+"""`keel serve` and `keel label`: the scoring service, and the labels of its answers."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,3 +32,23 @@ def serve(
         except DigestMismatch as error:
             typer.echo(f"DigestMismatch: {error}", err=True)
             raise typer.Exit(REFUSED) from error
+
+
+@app.command()
+def label(
+    file: Annotated[Path, typer.Argument(help="CSV: request_id, label; labelled_at and source where they are known.")],
+    project: ProjectName = "digits",
+) -> None:
+    """Put labels of answered requests into the log: nights count them, and the rollout bets on them."""
+    file = file.absolute()
+    with checkout(project):
+        import datetime as dt
+
+        from tasks.log_labels import add_labels, read_label_list
+        from tasks.places import log_place
+        from tasks.project import load_project
+
+        about = load_project(Path("governance/projects") / f"{project}.yaml")
+        rows = read_label_list(file, about.classes, dt.datetime.now(dt.UTC))
+        added = add_labels(log_place(), project, rows)
+        typer.echo(f"{added} labels are new, {len(rows) - added} were on record")

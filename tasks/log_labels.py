@@ -1,7 +1,8 @@
 """Labels of logged answers: they come late, by request id, and join the day of their image."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -36,6 +37,26 @@ def add_labels(place: str, project: str, rows: pd.DataFrame) -> int:
         )
         open_store(place).write(f"{labels_folder(project)}/{part_name()}", content_of(table))
     return len(fresh)
+
+
+def read_label_list(file: Path, classes: Collection[str] | None, now: dt.datetime) -> pd.DataFrame:
+    """The rows for `add_labels` of a CSV with the columns request_id and label; what it lacks of the others is `now`,
+    and the file's name.
+
+    BadInput where it cannot be read or has a label that is none of the `classes`.
+    """
+    try:
+        rows = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot read {file}: {error}; give a CSV with the columns request_id and label") from error
+    for name, value in {"labelled_at": now.isoformat(timespec="seconds"), "source": file.name}.items():
+        rows[name] = rows.get(name, value)
+    strange = rows["label"][~rows["label"].isin(classes)].unique() if classes and "label" in rows else []
+    if len(strange):
+        raise BadInput(
+            f"{file} has labels that are no class: {', '.join(strange[:SHOWN])}; they are {', '.join(classes)}"
+        )
+    return rows
 
 
 def read_labels_of(place: str, project: str, request_ids: Iterable[str] | None = None) -> pd.DataFrame:

@@ -1,11 +1,16 @@
 """Labels of the prediction log: told once, joined by request id, contradictions named."""
 
+import datetime as dt
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+import flows.cli
 from tasks.errors import BadInput, DataRejected
+from tasks.log_labels import read_label_list
+from tasks.places import log_place
 from tasks.prediction_log import add_labels, read_labels_of
 
 AT = "2026-06-02T09:00"
@@ -50,3 +55,25 @@ def test_unclear_labels_are_refused_by_name(unsound: pd.DataFrame, said: str, tm
     with pytest.raises(BadInput, match=said):
         add_labels(str(tmp_path), "pets", unsound)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_list_of_labels_takes_the_classes_of_the_project_and_nothing_else(tmp_path: Path) -> None:
+    (file := tmp_path / "desk.csv").write_text("request_id,label\nr1,7\nr2,seven\n")
+    now = dt.datetime(2026, 6, 2, 9, tzinfo=dt.UTC)
+    with pytest.raises(BadInput, match="labels that are no class: seven"):
+        read_label_list(file, ["1", "7"], now)
+    with pytest.raises(BadInput, match="cannot read"):
+        read_label_list(tmp_path / "none.csv", None, now)
+    file.write_text("request_id,label\nr1,7\n")
+    assert read_label_list(file, ["7"], now).to_dict("records") == [
+        {"request_id": "r1", "label": "7", "labelled_at": "2026-06-02T09:00:00+00:00", "source": "desk.csv"}
+    ]
+
+
+def test_the_command_puts_a_list_into_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEL_STATE", str(tmp_path))
+    (file := tmp_path / "desk.csv").write_text("request_id,label,source\nr1,7,desk A\nr2,3,desk A\n")
+    for new in (2, 0):
+        done = CliRunner().invoke(flows.cli.app, ["label", str(file)])
+        assert done.output == f"{new} labels are new, {2 - new} were on record\n"
+    assert list(read_labels_of(log_place(), "digits")["label"]) == ["7", "3"]
