@@ -51,11 +51,10 @@ def read_label_list(file: Path, classes: Collection[str] | None, now: dt.datetim
         raise BadInput(f"cannot read {file}: {error}; give a CSV with the columns request_id and label") from error
     for name, value in {"labelled_at": now.isoformat(timespec="seconds"), "source": file.name}.items():
         rows[name] = rows.get(name, value)
-    strange = rows["label"][~rows["label"].isin(classes)].unique() if classes and "label" in rows else []
-    if len(strange):
-        raise BadInput(
-            f"{file} has labels that are no class: {', '.join(strange[:SHOWN])}; they are {', '.join(classes)}"
-        )
+    if classes is not None and "label" in rows:
+        strange = rows["label"][~rows["label"].isin(classes)].unique()[:SHOWN]
+        if len(strange):
+            raise BadInput(f"{file} has labels that are no class: {', '.join(strange)}; they are {', '.join(classes)}")
     return rows
 
 
