@@ -55,12 +55,23 @@ class Server:
 
 
 @contextmanager
-def serving(root: Path, tokens: str) -> Iterator[Server]:
+def serving(root: Path, tokens: str, workers: int = 1) -> Iterator[Server]:
     """Start it in the checkout `root`, wait until it is ready, and end it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = [sys.executable, "-m", "flows.cli", "serve", "--project", PROJECT, "--port", str(port)]
+    words = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "serve",
+        "--project",
+        PROJECT,
+        "--port",
+        str(port),
+        "--workers",
+        str(workers),
+    ]
     here = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}  # which MLflow sets
     environment = {**here, "KEEL_STATE": str(root), "KEEL_TOKENS": tokens, "PYTHONPATH": str(HERE)}
     with (root / "served.txt").open("wb") as out:
