@@ -17,13 +17,16 @@ Exits 0 only when every row holds. With --quick for 6 seconds of load around eac
 """
 
 import argparse
+import logging
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -42,10 +45,11 @@ FLUSH = 1.0  # seconds of answers that a kill may lose
 ALLOWED = 5.0  # seconds in which a request has its answer, and after which a worker hangs
 WELL = 60.0  # seconds in which the service must be well again
 CLIENTS, WORKERS, TOKEN = 4, 2, "desk"
-ROOM = "8m"  # of the log's file system
+ROOM = "128m"  # of the log's file system
 RULES = {
     "request": {"seconds": ALLOWED},
     "rate": {"a_second": 10_000, "burst": 10_000},
+    "keep": {"share": 0.1},
     "log": {"flush_seconds": FLUSH},
     "follow": {"poll_seconds": 0.5},
 }
@@ -242,6 +246,8 @@ class Walk:
         def begin() -> Callable[[], object]:
             ballast = self.log / "ballast"
             with suppress(OSError), ballast.open("wb", buffering=0) as file:
+                os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(self.log).free - 2**20)
+                file.seek(0, os.SEEK_END)
                 while file.write(bytes(4096)):
                     pass
             return ballast.unlink
@@ -384,8 +390,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=12, help="of load around each fault")
     parser.add_argument("--quick", action="store_true", help="6 seconds")
     asked, began = parser.parse_args(), time.perf_counter()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the log is unmounted
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    with TemporaryDirectory(prefix="keel-faults-") as folder:
+    warnings.simplefilter("ignore", UserWarning)
+    logging.disable(logging.WARNING)
+    with TemporaryDirectory(prefix="keel-serve-faults-") as folder:
         root = prepare_project(Path(folder) / "pets")
         write_rules(root, **RULES)
         os.environ |= {"KEEL_LOG": str(root / "log"), "KEEL_FEEDBACK_URL": f"sqlite:///{root}/feedback.db"}

@@ -31,6 +31,7 @@ class Workers:
         self.lit, self.batching, self.seconds, self.load_seconds = lit, batching, seconds, load_seconds
         self.started: dict[int, float] = {}  # by place: when its process was started again
         self.restarts = 0
+        self.warming: asyncio.Task[None] | None = None
         self.broken = ""  # why the whole service has to end
 
     def up(self) -> int:
@@ -55,10 +56,13 @@ class Workers:
                 return
             self._end_those_that_hang()
             if await self._replace_the_dead():
-                try:
-                    await warm()
-                except NoAnswer as error:
-                    logger.warning("a worker that was started again has no model yet: %s", error)
+                self.warming = asyncio.create_task(self._warm(warm))  # on its own: what it asks may hang as well
+
+    async def _warm(self, warm: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await warm()
+        except NoAnswer as error:
+            logger.warning("a worker that was started again has no model yet: %s", error)
 
     def _end_those_that_hang(self) -> None:
         now = time.monotonic()
