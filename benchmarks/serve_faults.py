@@ -198,7 +198,6 @@ class Walk:
             registry, reports = self.root / AWAY["registry"], self.root / AWAY["reports"]
             away = "the registry is not followed"
             self.fault("registry unreadable", server, lambda: unreadable(registry), away, 200, may_fail=False)
-            self.report(server, 201)
             self.fault(
                 "store of reports unreadable",
                 server,
@@ -228,12 +227,12 @@ class Walk:
         return [] if told.status_code == code else [f"a report was answered {told.status_code}: {told.text[:200]}"]
 
     def no_reports(self, server: Server, file: Path) -> Callable[[], object]:
-        """The store goes, and somebody reports; at the end somebody reports again."""
-        back = unreadable(file)
+        """The store is no database when the first user reports; at the end somebody reports again."""
+        file.write_bytes(b"x" * 8192)
         self.faults += self.report(server, 503)
 
         def end() -> None:
-            back()
+            file.unlink()
             self.faults.extend(self.report(server, 201))
 
         return end

@@ -53,7 +53,7 @@ def kept_champion(project: str, entries: list[Entry], place: Path) -> Kept:
     """
     live = deployments(entries)[-1:]
     if not live or live[0].end is not None:
-        raise EvidenceMissing(f"the ledger has no champion of {project}; `keel status --project {project}` says more")
+        raise EvidenceMissing(f"the ledger has no champion of {project}; `keel release --project {project}` makes one")
     version, decision = live[0].version, live[0].decision
     intent, registered = _registration(project, version, entries)
     folder = _folder_of_version(place, project, version, intent)

@@ -7,16 +7,21 @@ MLflow is away takes the champion that the ledger names, if it was kept from bef
 
 import datetime as dt
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.engine import make_url
 
 from service.kept_versions import keep_version, kept_champion
 from service.messages import Kept
 from tasks.errors import EvidenceMissing, RegistryTrouble
 from tasks.guard import Guard
 from tasks.ledger import Ledger
-from tasks.registry import Registry
+from tasks.registry import Registry, trouble
 from tasks.rollout import Standing, standing
 from tasks.routing import CHALLENGER, CHAMPION, arm_of
 from tasks.settings import Settings
@@ -43,6 +48,19 @@ class Live:
         if arm_of(key, self.rollout.salt, self.rollout.share) == CHALLENGER:
             return CHALLENGER, self.challenger, self.champion
         return CHAMPION, self.champion, None
+
+
+def refuse_unreachable(chosen: Settings) -> None:
+    """RegistryTrouble when MLflow's database does not answer: MLflow itself would try again for up to an hour."""
+    if chosen.tracking_uri.startswith("http"):
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # of 7, which take minutes
+        return
+    with trouble(chosen):
+        url = make_url(chosen.tracking_uri)
+        if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+            raise FileNotFoundError(f"{url.database} is not there")
+        with create_engine(url).connect() as connection:
+            inspect(connection).get_table_names()
 
 
 class Follower:
@@ -84,7 +102,10 @@ class Follower:
 
     def _read(self, now: Live | None) -> Live:
         """What the registry says; `now` itself when that has not changed."""
-        registry = self.registry = self.registry or Registry(self.project, self.chosen)
+        if self.registry is None:
+            refuse_unreachable(self.chosen)
+            self.registry = Registry(self.project, self.chosen)
+        registry = self.registry
         version, rollout = registry.aliases()["champion"], standing(registry)
         if version is None:
             raise EvidenceMissing(
