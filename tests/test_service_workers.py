@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
@@ -17,7 +18,7 @@ from tests.served import Server, serving, wait_until, write_rules
 
 HEADERS = {"Authorization": "Bearer red"}
 BUFFER = BytesIO()
-Image.new("RGB", (40, 36), "grey").save(BUFFER, "PNG")
+Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 36, 3), np.uint8)).save(BUFFER, "PNG")
 IMAGE = BUFFER.getvalue()
 
 
