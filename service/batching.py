@@ -49,6 +49,8 @@ class Batching(LitSpec):
         self.workers, self.most_images, self.most_waiting = workers, most_images, most_waiting
         self.waiting: deque[Waiting] = deque()
         self.under_way = 0
+        self.sent: dict[uuid.UUID, float] = {}  # when each message went out that has no answer yet
+        self.heard: dict[int, float] = {}  # by worker: when it last answered; a worker that begins is not in it
         self.sending: set[asyncio.Task[None]] = set()
         self.seen: Any = None  # called with the size of each batch
 
@@ -135,11 +137,22 @@ class Batching(LitSpec):
     async def _exchange(self, message: Batch) -> Answers | Prepared | Failed | None:
         """One message and its answer; None when the worker died over it."""
         uid, event = uuid.uuid4(), asyncio.Event()
-        self.response_buffer[uid] = ResponseBufferItem(event=event)
+        item = self.response_buffer[uid] = ResponseBufferItem(event=event)
+        self.sent[uid] = time.monotonic()
         try:
             self.request_queue.put((0, uid, time.monotonic(), message))
             await event.wait()
-            said, status = self.response_buffer[uid].response
+            said, status = item.response
         finally:
-            del self.response_buffer[uid]
-        return said if status == LitAPIStatus.OK else None
+            del self.response_buffer[uid], self.sent[uid]
+        if status != LitAPIStatus.OK:
+            return None
+        if item.worker_id is not None and not (isinstance(said, Prepared) and said.state == "loading"):
+            self.heard[item.worker_id] = time.monotonic()
+        return said
+
+    def give_up(self, uid: uuid.UUID) -> None:
+        """Wait for a message's answer no longer: the worker that had it is gone."""
+        item = self.response_buffer[uid]
+        item.response = (None, LitAPIStatus.ERROR)
+        item.event.set()

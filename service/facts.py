@@ -1,7 +1,6 @@
 """What the service says of itself: health, readiness, version, metrics; and where reports of users go."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +9,8 @@ from service.asking import Asking
 from service.batching import NoAnswer
 from service.live import Follower
 from service.messages import Kept
+from service.workers import Workers
+from tasks.errors import RegistryTrouble
 from tasks.places import feedback_url
 from tasks.project import Project
 from tasks.routing import CHALLENGER, CHAMPION
@@ -18,24 +19,24 @@ READY_SECONDS = 2.0  # in which a worker must say that it has the champion
 
 
 class Facts:
-    """Reads the parts of the service. `workers_alive` counts the processes that run."""
+    """Reads the parts of the service."""
 
-    def __init__(
-        self, about: Project, release: str, follower: Follower, asking: Asking, workers_alive: Callable[[], int]
-    ) -> None:
+    def __init__(self, about: Project, release: str, follower: Follower, asking: Asking, workers: Workers) -> None:
         self.project, self.release, self.follower, self.asking = about.name, release, follower, asking
-        self.workers_alive = workers_alive
+        self.workers = workers
         named = [about.unit, *about.slices, "captured_at", "source"]
         self.columns = list(dict.fromkeys(name for name in named if name))
         self.store: Any = None
+        self.unfiled = ""  # why the last report could not be kept
 
     def trouble(self) -> list[str]:
         """Sentences; none while all is well."""
         found = [f"the registry is not followed: {self.follower.trouble}"] if self.follower.trouble else []
-        missing = self.asking.batching.workers - self.workers_alive()
-        found += [f"{missing} of {self.asking.batching.workers} workers are down"] if missing > 0 else []
+        missing = self.asking.batching.workers - self.workers.up()
+        found += [f"{missing} of {self.asking.batching.workers} workers are down or start"] if missing > 0 else []
         log = self.asking.log.health()
-        return found + ([f"the log takes no rows: {log.problem}"] if log.problem else [])
+        found += [f"the log takes no rows: {log.problem}"] if log.problem else []
+        return found + ([f"the last report was not filed: {self.unfiled}"] if self.unfiled else [])
 
     def health(self) -> shapes.Health:
         """What is going on."""
@@ -44,7 +45,7 @@ class Facts:
             status="degraded" if trouble else "ok",
             version=self.follower.live.champion.version,
             registry_asked_at=self.follower.asked_at,
-            workers=self.workers_alive(),
+            workers=self.workers.up(),
             waiting=len(self.asking.batching.waiting),
             log=asdict(self.asking.log.health()),
             off_path={"waiting": off.jobs.qsize(), "dropped": off.dropped, "restarts": off.restarts},
@@ -100,7 +101,7 @@ class Facts:
         since = f"{self.follower.asked_at:%Y-%m-%d %H:%M:%S} UTC"
         rows = [
             ("registry", f"not followed: {self.follower.trouble}" if self.follower.trouble else f"read {since}"),
-            ("workers", f"{self.workers_alive()} of {self.asking.batching.workers}"),
+            ("workers", f"{self.workers.up()} of {self.asking.batching.workers}, {self.workers.restarts} restarts"),
             ("log", log.problem or f"{log.waiting} rows wait, the oldest {log.lag_seconds:.1f} s; {log.lost} lost"),
             ("off the path", f"{off.jobs.qsize()} wait, {off.dropped} dropped, {off.restarts} restarts"),
         ]
@@ -117,8 +118,14 @@ class Facts:
         from tasks.feedback_store import FeedbackStore
 
         report = report_of(fields)
-        self.store = self.store or FeedbackStore(feedback_url())
-        return str(self.store.add(report))
+        try:
+            self.store = self.store or FeedbackStore(feedback_url())
+            filed = str(self.store.add(report))
+        except RegistryTrouble as error:
+            self.unfiled = str(error)
+            raise
+        self.unfiled = ""
+        return filed
 
 
 def arm_facts(arm: str, kept: Kept, share: float) -> shapes.Arm:

@@ -13,7 +13,8 @@ from service.messages import Kept
 from tasks.digests import digest_of, identity
 from tasks.errors import DigestMismatch, EvidenceMissing
 from tasks.guard import GUARD
-from tasks.history import registrations
+from tasks.history import deployments, registrations
+from tasks.ledger import Entry
 from tasks.registry import META, Registry
 from tasks.scorer import FACTS, WEIGHTS
 
@@ -26,36 +27,72 @@ def keep_version(registry: Registry, version: str, place: Path) -> Kept:
     DigestMismatch when it is not what was registered, EvidenceMissing when the ledger has no registration of it.
     """
     tags, about = registry.version_tags(version), f"version {version} of {registry.project}"
-    found = registrations(registry.ledger.read(registry.project))
-    if version not in found:
-        raise EvidenceMissing(f"the ledger has no registration of {about}; `keel audit` says more")
-    intent, registered = found[version]
+    intent, registered = _registration(registry.project, version, registry.ledger.read(registry.project))
     if tags.get("model_digest") != intent.body["model_digest"]:
         raise DigestMismatch(
             f"MLflow says that {about} is the model {tags.get('model_digest')}, the ledger registered "
             f"{intent.body['model_digest']}; `keel audit` says what else was changed"
         )
-    digest = str(intent.body["model_digest"])
-    folder = place / registry.project / f"v{version}-{digest[:12]}"
+    folder = _folder_of_version(place, registry.project, version, intent)
     if not folder.is_dir():
         _download(registry, version, folder)
-    model = _folder_of(WEIGHTS, folder)
-    if identity(model) != digest or digest_of(folder, {META}) != registered.body["logged"]:
+    if not _is_registered(folder, intent, registered):
         shutil.rmtree(folder)  # so that the next try asks MLflow again
         raise DigestMismatch(
             f"what MLflow serves as {about} is not what was registered in entry {registered.number}; `keel audit` "
             "says what was changed; restore it from a backup of MLflow's artifact store"
         )
+    return _kept(folder, version, intent, int(tags["decision"]), tags["data_version"])
+
+
+def kept_champion(project: str, entries: list[Entry], place: Path) -> Kept:
+    """The champion by the ledger alone, as it was kept below `place` before: for a start while MLflow is away.
+
+    EvidenceMissing when the ledger has no champion or its version was never kept, DigestMismatch when what was kept is
+    not what was registered.
+    """
+    live = deployments(entries)[-1:]
+    if not live or live[0].end is not None:
+        raise EvidenceMissing(f"the ledger has no champion of {project}; `keel release --project {project}` makes one")
+    version, decision = live[0].version, live[0].decision
+    intent, registered = _registration(project, version, entries)
+    folder = _folder_of_version(place, project, version, intent)
+    if not folder.is_dir():
+        raise EvidenceMissing(
+            f"version {version} of {project} was never served from here, so {folder} does not have it"
+        )
+    if not _is_registered(folder, intent, registered):
+        raise DigestMismatch(
+            f"{folder} is not what was registered in entry {registered.number}; remove it, it is fetched again when "
+            "MLflow is back"
+        )
+    return _kept(folder, version, intent, decision.number, str(decision.body["data"]["digest"]))
+
+
+def _registration(project: str, version: str, entries: list[Entry]) -> tuple[Entry, Entry]:
+    found = registrations(entries)
+    if version not in found:
+        raise EvidenceMissing(
+            f"the ledger has no registration of version {version} of {project}; `keel audit` says more"
+        )
+    return found[version]
+
+
+def _folder_of_version(place: Path, project: str, version: str, intent: Entry) -> Path:
+    return place / project / f"v{version}-{intent.body['model_digest'][:12]}"
+
+
+def _is_registered(folder: Path, intent: Entry, registered: Entry) -> bool:
+    same = identity(_folder_of(WEIGHTS, folder)) == intent.body["model_digest"]
+    return same and digest_of(folder, {META}) == registered.body["logged"]
+
+
+def _kept(folder: Path, version: str, intent: Entry, decision: int, data_version: str) -> Kept:
+    model = _folder_of(WEIGHTS, folder)
     facts = json.loads((model / FACTS).read_text(encoding="utf-8"))
+    digest, guard = str(intent.body["model_digest"]), _folder_of(GUARD, folder)
     return Kept(
-        version,
-        digest,
-        model,
-        _folder_of(GUARD, folder),
-        int(tags["decision"]),
-        tags["data_version"],
-        tuple(facts["classes"]),
-        int(facts["image_size"]),
+        version, digest, model, guard, decision, data_version, tuple(facts["classes"]), int(facts["image_size"])
     )
 
 

@@ -1,23 +1,30 @@
 """Which version answers: what the registry says, followed by a thread; the last good state while it says nothing.
 
 A move is followed in this order: download, check, load in every worker, then one assignment, between two batches. What
-cannot be fetched, is not what was registered, or does not load changes nothing, and `trouble` says so.
+cannot be fetched, is not what was registered, or does not load changes nothing, and `trouble` says so. A start while
+MLflow is away takes the champion that the ledger names, if it was kept from before and is what was registered.
 """
 
 import datetime as dt
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.kept_versions import keep_version
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.engine import make_url
+
+from service.kept_versions import keep_version, kept_champion
 from service.messages import Kept
-from tasks.errors import DigestMismatch, EvidenceMissing
+from tasks.errors import DigestMismatch, EvidenceMissing, RegistryTrouble
 from tasks.guard import Guard
-from tasks.registry import Registry
+from tasks.ledger import Ledger
+from tasks.registry import Registry, trouble
 from tasks.rollout import Standing, standing
 from tasks.routing import CHALLENGER, CHAMPION, arm_of
+from tasks.settings import Settings
 
 logger = logging.getLogger("service.live")
 
@@ -43,15 +50,34 @@ class Live:
         return CHAMPION, self.champion, None
 
 
+def refuse_unreachable(chosen: Settings) -> None:
+    """RegistryTrouble when MLflow's database does not answer: MLflow itself would try again for up to an hour."""
+    if chosen.tracking_uri.startswith("http"):
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # of 7, which take minutes
+        return
+    with trouble(chosen):
+        url = make_url(chosen.tracking_uri)
+        if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+            raise FileNotFoundError(f"{url.database} is not there")
+        with create_engine(url).connect() as connection:
+            inspect(connection).get_table_names()
+
+
 class Follower:
     """Keeps `live` in step with the registry."""
 
-    def __init__(self, registry: Registry, place: Path, poll_seconds: float) -> None:
-        self.registry, self.place, self.poll_seconds = registry, place, poll_seconds
+    def __init__(self, project: str, chosen: Settings, poll_seconds: float) -> None:
+        self.project, self.chosen, self.poll_seconds = project, chosen, poll_seconds
+        self.place = chosen.state / "serving"
         self.trouble, self.asked_at = "", dt.datetime.now(dt.UTC)
         self.forged = ""  # what is wrong with the tag of a rollout
         self.stopped = threading.Event()
-        self.live = self._read(None)
+        self.ledger = Ledger(chosen.ledger_url)
+        self.registry: Registry | None = None
+        try:
+            self.live = self._read(None)
+        except RegistryTrouble as error:
+            self.live, self.trouble = self._read_kept(error), str(error)
 
     def follow(self, prepare: Callable[[Kept], None]) -> threading.Thread:
         """Start the thread; `prepare` loads a version in every worker, or raises."""
@@ -79,28 +105,39 @@ class Follower:
 
     def _read(self, now: Live | None) -> Live:
         """What the registry says; `now` itself when that has not changed."""
-        version, rollout, self.forged = self.registry.aliases()["champion"], None, ""
+        if self.registry is None:
+            refuse_unreachable(self.chosen)
+            self.registry = Registry(self.project, self.chosen)
+        registry = self.registry
+        version, rollout, self.forged = registry.aliases()["champion"], None, ""
         try:
-            rollout = standing(self.registry)
+            rollout = standing(registry)
         except DigestMismatch as error:  # the champion is followed all the same, and has all the traffic
             self.forged = str(error)
         if version is None:
-            project = self.registry.project
-            raise EvidenceMissing(f"{project} has no champion to serve; `keel release --project {project}` makes one")
+            raise EvidenceMissing(
+                f"{self.project} has no champion to serve; `keel release --project {self.project}` makes one"
+            )
         beside = rollout.version if rollout else None
         if now and (now.champion.version, now.challenger and now.challenger.version) == (version, beside):
             if now.rollout == rollout:
                 return now
             return Live(now.champion, now.guards, now.since, rollout, now.challenger)
-        champion = self._keep(version, now)
-        challenger = self._keep(beside, now) if beside else None
+        champion = self._keep(registry, version, now)
+        challenger = self._keep(registry, beside, now) if beside else None
         guards = {kept.digest: Guard.load(kept.guard) for kept in (champion, challenger) if kept}
         same = now is not None and now.champion.version == version
         since = now.since if now and same else dt.datetime.now(dt.UTC)
         return Live(champion, guards, since, rollout, challenger)
 
-    def _keep(self, version: str, now: Live | None) -> Kept:
+    def _read_kept(self, error: RegistryTrouble) -> Live:
+        """What the ledger says while MLflow is away; all traffic is the champion's, for a rollout is not known."""
+        kept = kept_champion(self.project, self.ledger.sound(self.project), self.place)
+        logger.warning("version %s is served as it was kept, for the registry is away: %s", kept.version, error)
+        return Live(kept, {kept.digest: Guard.load(kept.guard)}, dt.datetime.now(dt.UTC))
+
+    def _keep(self, registry: Registry, version: str, now: Live | None) -> Kept:
         at_hand = [kept for kept in (now.champion, now.challenger) if kept] if now else []
         return next((kept for kept in at_hand if kept.version == version), None) or keep_version(
-            self.registry, version, self.place
+            registry, version, self.place
         )

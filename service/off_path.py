@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from service.messages import Answers, Failed, Kept
+from service.orphans import end_with_parent
 from tasks.logged_answer import LoggedAnswer
 from tasks.serving_rules import OffPathRules
 
@@ -167,6 +168,7 @@ def one_of(said: Answers | Failed, place: int) -> Answers | Failed:
 
 def answer_jobs(theirs: Connection, load: Callable[[Kept], Any], memory_mb: int) -> None:
     """The process: one model at a time."""
+    end_with_parent()
     os.nice(LOWEST)
     resource.setrlimit(resource.RLIMIT_DATA, (memory_mb * 2**20, memory_mb * 2**20))
     digest, model = "", None

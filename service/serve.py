@@ -31,12 +31,12 @@ from service.notes import write_json_lines
 from service.off_path import OffPath
 from service.status_page import StatusPage
 from service.worker import Worker, load_aside
+from service.workers import Workers
 from tasks.door import limits_of
 from tasks.feedback_rules import load_feedback_rules
 from tasks.params import CheckDataParams
 from tasks.places import log_place
 from tasks.project import Project
-from tasks.registry import Registry
 from tasks.serving_rules import ServingRules
 from tasks.settings import Settings
 from tasks.watch import load_watch
@@ -57,7 +57,7 @@ def serve(
 ) -> None:
     """Answer until told to end. BadInput, DigestMismatch, EvidenceMissing and RegistryTrouble before the port opens."""
     tokens = tokens_for(host)
-    follower = Follower(Registry(about.name, chosen), chosen.state / "serving", rules.follow.poll_seconds)
+    follower = Follower(about.name, chosen, rules.follow.poll_seconds)
     write_json_lines()
     disable_created_metrics()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -67,11 +67,12 @@ def serve(
     batching.seen = counted.batches.observe
     lit = litserve.LitServer(Worker(spec=batching), workers_per_device=workers, timeout=False, restart_workers=True)
     batching.workers = workers * len(lit.devices)
+    watched = Workers(lit, batching, rules.request.seconds, LOAD_SECONDS)
     log = LogOut(log_place(), rules.log.flush_seconds, rules.keep.share)
     off_path = OffPath(rules.off_path, load_aside)
     limits = limits_of(params, rules.request.most_bytes, rules.request.most_pixels)
     asking = Asking(about.name, rules, limits, lambda: follower.live, batching, log, off_path, counted)
-    facts = Facts(about, installed("keel"), follower, asking, lambda: sum(w.is_alive() for w in lit.inference_workers))
+    facts = Facts(about, installed("keel"), follower, asking, watched)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -82,9 +83,16 @@ def serve(
             def prepare(kept: Kept) -> None:
                 asyncio.run_coroutine_threadsafe(batching.prepare(kept, LOAD_SECONDS), loop).result(LOAD_SECONDS + 5)
 
+            async def warm() -> None:
+                for kept in (follower.live.champion, follower.live.challenger):
+                    if kept is not None:
+                        await batching.prepare(kept, LOAD_SECONDS)
+
             off_path.then = asking.answered_off_path
             follower.follow(prepare)
+            watch = asyncio.create_task(watched.watch(warm))
             yield
+            watch.cancel()
             follower.stopped.set()
         await asyncio.to_thread(off_path.close)
         await asyncio.to_thread(log.close)
@@ -101,7 +109,8 @@ def serve(
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn takes them while it runs, and raises them again at its end
-        signal.signal(number, lambda *_: sys.exit(0))
-    with wrap_litserve_start(lit, worker_monitor=True):
+        signal.signal(number, lambda *_: sys.exit(1 if watched.broken else 0))
+    with wrap_litserve_start(lit):
+        watched.leave_no_orphans()
         lit.verify_worker_status()
         uvicorn.Server(config).run()

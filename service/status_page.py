@@ -45,7 +45,7 @@ class StatusPage:
         live, now, trouble = self.facts.follower.live, dt.datetime.now(dt.UTC), self.facts.trouble()
         said = Said([], None, live.rollout, self.watch.rollout, self.feedback.trend, self.watch.today(now))
         try:
-            entries = self.facts.follower.registry.ledger.read(self.about.name)
+            entries = self.facts.follower.ledger.read(self.about.name)
             filed = FeedbackStore(feedback_url()).read(self.about.name)
             said = Said(entries, filed, live.rollout, self.watch.rollout, self.feedback.trend, said.today)
         except KeelError as error:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from service.messages import Answers, Batch, Failed, Kept, Prepared
+from service.orphans import end_with_parent
 from tasks.digests import identity
 from tasks.errors import DigestMismatch
 from tasks.guard import Guard
@@ -54,6 +55,7 @@ class Worker(litserve.LitAPI):
     def setup(self, device: str) -> None:
         """Begin with no model; the first batch or the first preparation names one."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which drains before it ends its workers
+        end_with_parent()
         self.on = device
         if device == "cpu":
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))

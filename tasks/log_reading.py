@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.log_parts import ANSWER_SCHEMA, answers_folder, answers_frame, days_written, read_parts
-from tasks.log_store import LogStore, open_store
+from tasks.log_store import LogStore, open_store, written_at
 
 
 def read_log(
@@ -37,6 +37,15 @@ def lookup(place: str, project: str, request_id: str) -> pd.DataFrame:
             rows = answers_frame(read_parts(store, folder, ANSWER_SCHEMA))
             return rows[rows["request_id"] == request_id].reset_index(drop=True)
     return answers_frame(ANSWER_SCHEMA.empty_table())
+
+
+def last_written(place: str, project: str) -> dt.datetime | None:
+    """When the newest part of the newest day was written, by its name alone; None where nothing was."""
+    store = open_store(place)
+    for day in reversed(days_written(store, project)):
+        if names := store.parts(answers_folder(project, day)):
+            return written_at(names[-1])
+    return None
 
 
 def parts_of(store: LogStore, project: str, date: dt.date, time_zone: str) -> list[str]:

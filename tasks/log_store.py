@@ -5,6 +5,7 @@ file appears, then the old ones go, then the list. Whatever moment a kill picks,
 once the new one is there reads every row once, and the next one who tidies up finishes the work.
 """
 
+import datetime as dt
 import json
 import os
 import time
@@ -118,6 +119,11 @@ def open_store(place: str) -> LogStore:
 def part_name() -> str:
     """A name that no other writer picks; names sort by the time at which they were made."""
     return f"part-{time.time_ns():x}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+
+
+def written_at(part: str) -> dt.datetime:
+    """When the part of that name was made."""
+    return dt.datetime.fromtimestamp(int(part.split("-")[1], 16) / 1e9, dt.UTC)
 
 
 def _force(folder: Path) -> None:

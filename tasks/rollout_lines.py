@@ -1,7 +1,7 @@
 """Where a rollout stands and why, in the lines of `keel rollout`."""
 
 from tasks.registry import Registry
-from tasks.rollout import Standing, last_of, rollout_entries, standing
+from tasks.rollout import ABORT, PROMOTE, Standing, last_of, rollout_entries, standing
 from tasks.rollout_rules import CANARY, PROMOTION, RolloutRules
 
 
@@ -43,4 +43,10 @@ def _idle(registry: Registry, rules: RolloutRules) -> str:
 def _last_end(registry: Registry) -> list[str]:
     """What the newest run decided, whichever version it was of."""
     known = rollout_entries(registry.ledger.read(registry.project))
-    return [f"last: {known[-1].body['sentence']} (entry {known[-1].number})"] if known else []
+    if not known:
+        return []
+    last = known[-1]
+    lines = [f"last: {last.body['sentence']} (entry {last.number}, {last.at[:16].replace('T', ' ')})"]
+    lines += [f"      {sentence}" for sentence in last.body["sentences"][1:]]
+    answers = {ABORT: "champion", PROMOTE: "version"}.get(last.body["move"])
+    return lines + ([f"      all traffic is version {last.body[answers]}'s"] if answers else [])

@@ -69,22 +69,20 @@ def ask_guards(evidence: Evidence, step: Step, rules: RolloutRules) -> list[Answ
         (evidence.failures, guards.errors.increase, guards.errors.requests, "answers that failed"),
         (evidence.abstentions, guards.abstentions.increase, guards.abstentions.requests, "answers withheld"),
     ]
-    answers = [
-        ask_guard(state, bound, evidence.requests, least, error, f"{what}: at most {100 * bound:g} points more")
-        for state, bound, least, what in bounds
-    ]
+    answers = [ask_guard(state, bound, evidence.requests, least, error, what) for state, bound, least, what in bounds]
     if step.kind != SHADOW:
-        ratio, most = guards.latency.ratio, f"at most {100 * SLOWEST:g} points"
-        said = f"answers that took over {ratio:g} times the champion's p99: {most}"
+        said = f"answers that took over {guards.latency.ratio:g} times the champion's p99"
         answers.append(ask_guard(evidence.slow, SLOWEST, evidence.requests, guards.latency.requests, error, said))
     return answers
 
 
-def ask_guard(state: ShadowState, bound: float, requests: int, least: int, error: float, said: str) -> Answer:
+def ask_guard(state: ShadowState, bound: float, requests: int, least: int, error: float, what: str) -> Answer:
     """One guard: ABORT where it is shown to be over its bound, HOLD where it is so far, or with too few requests."""
-    found = f"{said}, {100 * mean_difference(state):+.1f} found"
+    found = (
+        f"{what}: {100 * mean_difference(state):+.1f} points beside the champion's, at most {100 * bound:+g} allowed"
+    )
     if capital(state.worse) >= 1 / error:
-        return Answer(ABORT, f"{found}, which is shown to be over the bound")
+        return Answer(ABORT, f"{found}, and it is shown to be over that")
     if requests < least or not state.units:
         return Answer(HOLD, f"{found}; {requests} of the {least} requests that it takes came in this step")
     return Answer(HOLD if mean_difference(state) > bound else "", found)

@@ -4,13 +4,16 @@ import datetime as dt
 
 from tasks.approvals import asked_of, bound_by, missing_approvals
 from tasks.decision import render_decision, what_was_done
-from tasks.errors import BadInput, KeelError
+from tasks.errors import BadInput, KeelError, RegistryTrouble
 from tasks.fallbacks import how_withdrawn, withdrawal_of
 from tasks.history import registrations
 from tasks.ledger import Entry
+from tasks.log_reading import last_written
+from tasks.places import log_place
 from tasks.project import Project
 from tasks.registry import Registry
 from tasks.roles import load_roles
+from tasks.rollout import standing
 from tasks.verdict import PASS
 
 UNKNOWN = "which no release of this project made: nothing was judged; `keel release` makes one that is"
@@ -25,6 +28,7 @@ def status_lines(registry: Registry, about: Project) -> list[str]:
     for alias, version in registry.aliases().items():
         lines.append(f"{alias:12}{_about_version(registry, version)}")
     lines.append(f"{'data':12}{_data(about)}")
+    lines += _rollout(registry) + _log(about.name)
     decisions = registry.ledger.read(about.name, "decision")
     if not decisions:
         return [*lines, f"{'verdict':12}none yet; `keel release --project {about.name}` makes one"]
@@ -69,6 +73,26 @@ def find_decision(registry: Registry, what: str) -> Entry:
         numbers = ", ".join(str(d.number) for d in decisions) or "none yet"
         raise BadInput(f"{registry.project} has no decision '{what}'; its decisions: {numbers}")
     return found[0]
+
+
+def _rollout(registry: Registry) -> list[str]:
+    """One line while a rollout is on."""
+    try:
+        on = standing(registry)
+    except RegistryTrouble as error:  # the tag was changed by hand: the other lines are still true
+        return [f"{'rollout':12}{error}"]
+    if on is None:
+        return []
+    return [f"{'rollout':12}version {on.version} is at step {on.step} since {on.since}; `keel rollout` says why"]
+
+
+def _log(project: str) -> list[str]:
+    """One line where the service has answered."""
+    try:
+        written = last_written(log_place(), project)
+    except OSError as error:
+        return [f"{'log':12}cannot be read: {error}"]
+    return [f"{'log':12}answers were last written at {written:%Y-%m-%d %H:%M:%S} UTC"] if written else []
 
 
 def _about_version(registry: Registry, version: str | None) -> str:

@@ -29,7 +29,7 @@ QUICK: dict[str, dict[str, Any]] = {
 
 
 def write_rules(root: Path, **changes: dict[str, Any]) -> None:
-    """The bundled rules, quicker, with `changes` by section; and the parameters of the contract at the door."""
+    """The bundled rules, quicker, with `changes` by section; and what else the service reads."""
     document = yaml.safe_load((HERE / "governance/serving.yaml").read_text(encoding="utf-8"))
     for section, values in [*QUICK.items(), *changes.items()]:
         document[section] |= values
@@ -57,12 +57,23 @@ class Server:
 
 
 @contextmanager
-def serving(root: Path, tokens: str) -> Iterator[Server]:
+def serving(root: Path, tokens: str, workers: int = 1) -> Iterator[Server]:
     """Start it in the checkout `root`, wait until it is ready, and end it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = [sys.executable, "-m", "flows.cli", "serve", "--project", PROJECT, "--port", str(port)]
+    words = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "serve",
+        "--project",
+        PROJECT,
+        "--port",
+        str(port),
+        "--workers",
+        str(workers),
+    ]
     here = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}  # which MLflow sets
     environment = {**here, "KEEL_STATE": str(root), "KEEL_TOKENS": tokens, "PYTHONPATH": str(HERE)}
     with (root / "served.txt").open("wb") as out:

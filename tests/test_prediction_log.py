@@ -15,6 +15,7 @@ import fsspec
 import pytest
 
 from tasks.errors import BadInput
+from tasks.log_reading import last_written
 from tasks.logged_answer import LoggedAnswer
 from tasks.prediction_log import PredictionLog, lookup, read_log
 from tests.logged_rows import DAY, NOON, draw_row
@@ -81,6 +82,17 @@ def test_rows_are_written_by_themselves_within_the_stated_time(tmp_path: Path) -
     log.close()
     with pytest.raises(BadInput, match="closed"):
         log.append(draw_row(2))
+
+
+def test_the_time_of_the_newest_part_is_told_by_its_name(tmp_path: Path) -> None:
+    assert last_written(str(tmp_path), "pets") is None
+    before = dt.datetime.now(dt.UTC)
+    log = PredictionLog(str(tmp_path), 60)
+    log.append(draw_row(1))
+    log.close()
+    found = last_written(str(tmp_path), "pets")
+    assert found is not None
+    assert before <= found <= dt.datetime.now(dt.UTC)
 
 
 def test_a_part_is_written_at_once_when_it_is_full_and_holds_no_more_than_that(tmp_path: Path) -> None:

@@ -144,7 +144,10 @@ def test_guard_ends_a_canary_whose_answers_fail_for_its_clients(waiting: Registr
     serve(waiting, 1, 300, 0, error="out of memory", predicted="", label="")
     ended = run(2)
     assert ended.body["move"] == "ABORT"
-    assert "answers that failed: at most 5 points more, +100.0 found" in ended.body["sentence"]
+    said = (
+        "answers that failed: +100.0 points beside the champion's, at most +5 allowed, and it is shown to be over that"
+    )
+    assert said in ended.body["sentence"]
 
 
 def steps_without_labels() -> list[dict[str, Any]]:
@@ -297,8 +300,12 @@ def test_release_says_where_the_version_is_and_the_command_shows_it(waiting: Reg
     shown = CliRunner().invoke(flows.cli.app, ["rollout", "--project", PROJECT])
     assert shown.exit_code == 0, shown.output
     assert "[shadow] -> canary-5 (5 % of the clients) -> canary-25 (25 % of the clients) -> promotion" in shown.output
+    status = CliRunner().invoke(flows.cli.app, ["status", "--project", PROJECT]).output
+    assert "version 4 is at step shadow since" in status
     ended = CliRunner().invoke(flows.cli.app, ["rollout", "abort", "--why", "not needed", "--project", PROJECT])
     assert "version 4 at step shadow: ABORT, withdrawn: not needed" in ended.output
+    shown = CliRunner().invoke(flows.cli.app, ["rollout", "--project", PROJECT])
+    assert "all traffic is version 3's" in shown.output
 
 
 def test_version_that_may_not_be_let_in_waits_with_the_reason(waiting: Registry) -> None:
