@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,6 +27,7 @@ from tasks.scorer import to_pixels
 from tasks.serving_rules import ServingRules
 
 CODES: dict[type[BaseException], int] = {NoAnswer: 500, Overloaded: 503, TimeoutError: 504}
+SMALL_BYTES, SMALL_PIXELS = 32_768, 65_536  # decoded sooner than handed to another thread
 TOO_LATE = "no answer in time"
 
 
@@ -66,6 +67,7 @@ class Asking:
     ) -> None:
         self.project, self.rules, self.limits, self.live = project, rules, limits, live
         self.batching, self.log, self.off_path, self.counted = batching, log, off_path, counted
+        self.small = replace(limits, most_pixels=min(limits.most_pixels, SMALL_PIXELS))  # whoever needs more gets it
         self.decoders = ThreadPoolExecutor(rules.batch.decoders, thread_name_prefix="decoder")
 
     async def answer(self, asked: Asked, peer: str) -> Outcome:
@@ -109,17 +111,29 @@ class Asking:
     async def _enter_all(self, base: LoggedAnswer, images: list[bytes], wanted: list[Kept]) -> list[Entered]:
         """Every image at the door; those of a request with many have ids of their own."""
         run, whole = asyncio.get_running_loop().run_in_executor, base.request_id
-        ids = [whole] if len(images) == 1 else [f"{whole}-{place}" for place in range(len(images))]
-        each = zip(ids, images, strict=True)
-        return await asyncio.gather(*(run(self.decoders, self._enter, base, i, image, wanted) for i, image in each))
+        if len(images) == 1:
+            small = len(images[0]) <= SMALL_BYTES and self._enter(base, whole, images[0], wanted, self.small)
+            if small and small.pixels:
+                return [small]
+            return [await run(self.decoders, self._enter, base, whole, images[0], wanted, self.limits)]
+        each = ((f"{whole}-{place}", image) for place, image in enumerate(images))
+        return await asyncio.gather(
+            *(run(self.decoders, self._enter, base, i, image, wanted, self.limits) for i, image in each)
+        )
 
-    async def _ask(self, kept: Kept, one: Entered) -> tuple[Answers, int] | None:
+    def _ask(self, kept: Kept, one: Entered) -> Awaitable[tuple[Answers, int] | None]:
         """The model's answer; None for an image that was turned away."""
-        return None if one.admitted.reasons else await self.batching.ask(kept, one.pixels[kept.digest])
+        if one.pixels:
+            return self.batching.ask(kept, one.pixels[kept.digest])
+        nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        nothing.set_result(None)
+        return nothing
 
-    def _enter(self, base: LoggedAnswer, request_id: str, content: bytes, wanted: list[Kept]) -> Entered:
-        """On a thread of its own: the decoders let go of the interpreter's lock."""
-        admitted = admit(content, self.limits)
+    def _enter(
+        self, base: LoggedAnswer, request_id: str, content: bytes, wanted: list[Kept], limits: DoorLimits
+    ) -> Entered:
+        """On a thread of its own, for the decoders let go of the interpreter's lock; or here, what is small."""
+        admitted = admit(content, limits)
         reasons = admitted.reasons
         row = replace(
             base, request_id=request_id, sha256=sha256_bytes(content), measures=admitted.measures, reasons=reasons
