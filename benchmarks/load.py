@@ -11,7 +11,7 @@ import selectors
 import socket
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class Load:
     times: np.ndarray
     bad: int
     seconds: float
-    bodies: tuple[bytes, ...] = ()  # the last answer to each request
+    bodies: dict[int, bytes] = field(default_factory=dict)  # the last answer to each request, by its place
     work: float = 0.0  # seconds of processor time that the server took, the warming up included
     asked: int = 0  # requests, the warming up included
 
@@ -156,4 +156,4 @@ def run_clients(port: int, requests: list[bytes], clients: int, seconds: float) 
                 else:
                     waiting.unregister(client.wire)
                     client.wire.close()
-    return Load(np.array(times), bad, seconds, tuple(bodies[place] for place in sorted(bodies)), asked=asked)
+    return Load(np.array(times), bad, seconds, bodies, asked=asked)

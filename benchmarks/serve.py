@@ -8,14 +8,17 @@ with one connection a client, sends images of the labelled data, the next as soo
 
 * alone       decode and forward pass in one process, no server: what cannot be undercut
 * keel        `keel serve` with one worker: form data, with guard, log, limits and tokens in force
+* <rude>      `keel serve` in a shadow rollout whose challenger sleeps, raises, hangs or grows, and `without` beside it
 * mlflow      `mlflow models serve --env-manager local`: JSON with base64, which is what it takes
 
 Prints requests a second, p50 and p99, and exits 0 only when at 32 clients Keel answers at least 5 times as many as
-MLflow, and at 1 client its p99 is below 3 times that of the bare model. With --quick for a few seconds each, with a
-fifth more room in both bars.
+MLflow, at 1 client its p99 is below 3 times that of the bare model, and a rude challenger changes no answer, and the
+p99 of 4 clients by no more than half. The last column is processor time of all processes of a server, an answer. With
+--quick for a few seconds each, with a fifth more room in the bars.
 """
 
 import argparse
+import json
 import os
 import socket
 import subprocess
@@ -32,10 +35,12 @@ import httpx
 import numpy as np
 
 from benchmarks.load import Load, form_request, json_request, load, together
+from benchmarks.rude_shadow import KINDS
 
 HERE = Path(__file__).parent.parent
 CLIENTS = (1, 32)
 TIMES_MLFLOW, TIMES_ALONE = 5.0, 3.0
+RUDE_CLIENTS, TIMES_POLITE = 4, 1.5
 IMAGES = 64
 ROUNDS = 2
 
@@ -51,6 +56,8 @@ def main() -> int:
     seconds, room = (4.0, 1.2) if asked.quick else (asked.seconds, 1.0)
     os.chdir(HERE)
     images = [file.read_bytes() for file in sorted(Path("data/images").iterdir())[:IMAGES]]
+    with keel(asked.project) as ours:
+        rude = {kind: beside_rude(asked.project, kind, ours, images, seconds) for kind in KINDS}
     with keel(asked.project) as ours, mlflow(asked.project, asked.mlflow_workers) as theirs:
         bare, seen = alone(asked.project, images, seconds), dict[tuple[str, int], list[Load]]()
         for _ in range(ROUNDS):
@@ -59,13 +66,13 @@ def main() -> int:
                     requests = [make(image, f"token{k % CLIENTS[-1]}") for k, image in enumerate(images)]
                     seen.setdefault((name, clients), []).append(load(port, requests, clients, seconds / ROUNDS, group))
     print(f"{'':10}{'clients':>8}{'answers/s':>11}{'p50 ms':>9}{'p99 ms':>9}{'failed':>8}{'processor ms':>14}")
-    print(
-        f"{'alone':10}{1:>8}{bare.rate:>11.0f}{bare.quantile(0.5):>9.2f}{bare.quantile(0.99):>9.2f}{0:>8}{bare.cost:>14.2f}"
-    )
+    print(row("alone", 1, bare))
     whole = {key: together(loads) for key, loads in seen.items()}
     for (name, clients), found in sorted(whole.items()):
-        times = f"{found.quantile(0.5):>9.2f}{found.quantile(0.99):>9.2f}"
-        print(f"{name:10}{clients:>8}{found.rate:>11.0f}{times}{found.bad:>8}{found.cost:>14.2f}")
+        print(row(name, clients, found))
+    for kind, (without, found) in rude.items():
+        print(row("without", RUDE_CLIENTS, without))
+        print(row(kind, RUDE_CLIENTS, found))
     faster = whole["keel", 32].rate / whole["mlflow", 32].rate
     slower = whole["keel", 1].quantile(0.99) / bare.quantile(0.99)
     held = {
@@ -75,12 +82,49 @@ def main() -> int:
         f"at 1 client p99 {slower:.2f} times that of the bare model (below {TIMES_ALONE * room:.1f})": (
             slower < TIMES_ALONE * room
         ),
-        "no request failed": not any(found.bad for found in whole.values()),
+        "no request failed": not any(found.bad for found in [*whole.values(), *(both[1] for both in rude.values())]),
     }
+    for kind, (without, found) in rude.items():
+        times = found.quantile(0.99) / without.quantile(0.99)
+        held[f"{kind} in shadow: p99 {times:.2f} times that without (at most {TIMES_POLITE * room:.1f})"] = (
+            times <= TIMES_POLITE * room
+        )
+        held[f"{kind} in shadow: the same answers"] = same_answers(without, found)
     print()
     for says, holds in held.items():
         print(f"{'yes' if holds else 'NO':5}{says}")
     return 0 if all(held.values()) else 1
+
+
+def row(name: str, clients: int, found: Load) -> str:
+    """A line of the table."""
+    times = f"{found.quantile(0.5):>9.2f}{found.quantile(0.99):>9.2f}"
+    return f"{name:10}{clients:>8}{found.rate:>11.0f}{times}{found.bad:>8}{found.cost:>14.2f}"
+
+
+def beside_rude(
+    project: str, kind: str, ours: tuple[int, int], images: list[bytes], seconds: float
+) -> tuple[Load, Load]:
+    """The same load without a challenger and with a rude one, in turns."""
+    requests = [form_request(image, f"token{k % CLIENTS[-1]}") for k, image in enumerate(images)]
+    with keel(project, ["-m", "benchmarks.rude_shadow", kind, project]) as rude:
+        pairs = [
+            [load(port, requests, RUDE_CLIENTS, seconds / ROUNDS, group) for port, group in (ours, rude)]
+            for _ in range(ROUNDS)
+        ]
+    return together([pair[0] for pair in pairs]), together([pair[1] for pair in pairs])
+
+
+def same_answers(one: Load, other: Load) -> bool:
+    """Whether two servers say the same of each image: label, version, probabilities (batches differ in rounding)."""
+    both = one.bodies.keys() & other.bodies.keys()
+    for place in both:
+        a, b = (json.loads(load.bodies[place])["answers"][0] for load in (one, other))
+        if any(a[name] != b[name] for name in ("label", "version", "arm")):
+            return False
+        if not np.allclose(list(a["probabilities"].values()), list(b["probabilities"].values()), atol=1e-6):
+            return False
+    return bool(both)
 
 
 def alone(project: str, images: list[bytes], seconds: float) -> Load:
@@ -118,13 +162,13 @@ def bare_model(project: str, images: list[bytes], seconds: float) -> Load:
 
 
 @contextmanager
-def keel(project: str) -> Iterator[tuple[int, int]]:
+def keel(project: str, program: list[str] | None = None) -> Iterator[tuple[int, int]]:
     """`keel serve` with a token for each client; the port, and its processes."""
     port, tokens = free_port(), ",".join(f"token{k}" for k in range(CLIENTS[-1]))
-    words = [sys.executable, "-m", "flows.cli", "serve", "--project", project, "--port", str(port)]
+    words = program or ["-m", "flows.cli", "serve", "--project", project, "--port"]
     with TemporaryDirectory() as log:
         environment = {**os.environ, "KEEL_TOKENS": tokens, "KEEL_LOG": log}
-        with running(words, environment, f"http://127.0.0.1:{port}/ready") as group:
+        with running([sys.executable, *words, str(port)], environment, f"http://127.0.0.1:{port}/ready") as group:
             yield port, group
 
 

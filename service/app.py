@@ -82,13 +82,14 @@ def make_app(facts: Facts, asking: Asking, status: StatusPage, tokens: tuple[byt
         await authorise(request)
         peer = request.client.host if request.client else ""
         asked = await read_asked(request, rules, facts.columns)
-        wait = buckets.take(caller_of(request.headers.get("authorization", ""), peer), len(asked.images))
+        caller = caller_of(request.headers.get("authorization", ""), peer)
+        wait = buckets.take(caller, len(asked.images))
         if wait:
             counted.rejections.labels("rate").inc()
             raise HTTPException(
                 429, f"more than {asking.rules.rate.a_second:g} images a second", {"Retry-After": f"{wait:.0f}"}
             )
-        outcome = await asking.answer(asked, peer)
+        outcome = await asking.answer(asked, peer, caller)
         request.state.facts |= {"request_id": outcome.request_id, "arm": outcome.arm, "images": len(asked.images)}
         if outcome.code == 200:
             return JSONResponse({"request_id": outcome.request_id, "answers": outcome.answers})

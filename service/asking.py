@@ -18,9 +18,11 @@ from service.live import Live
 from service.log_out import LogOut
 from service.messages import Answers, Failed, Kept
 from service.off_path import Job, OffPath
-from service.telling import answer_of, judge, with_error, with_said
+from service.telling import BURST, answer_of, judge, with_burst, with_error, with_said
+from tasks.bursts import BurstLimits, Bursts
 from tasks.digests import sha256_bytes, sha256_text
 from tasks.door import Admitted, DoorLimits, admit
+from tasks.fingerprints import perceptual_hash
 from tasks.logged_answer import LoggedAnswer
 from tasks.routing import CHALLENGER, CHAMPION
 from tasks.scorer import to_pixels
@@ -49,6 +51,7 @@ class Entered:
     row: LoggedAnswer
     admitted: Admitted
     pixels: dict[str, np.ndarray]
+    alike: int = 0  # its perceptual hash
 
 
 class Asking:
@@ -67,11 +70,15 @@ class Asking:
     ) -> None:
         self.project, self.rules, self.limits, self.live = project, rules, limits, live
         self.batching, self.log, self.off_path, self.counted = batching, log, off_path, counted
+        self.bursts = Bursts(BurstLimits(**rules.bursts.model_dump(exclude={"reason"})))
         self.small = replace(limits, most_pixels=min(limits.most_pixels, SMALL_PIXELS))  # whoever needs more gets it
         self.decoders = ThreadPoolExecutor(rules.batch.decoders, thread_name_prefix="decoder")
 
-    async def answer(self, asked: Asked, peer: str) -> Outcome:
-        """Answer every image of a request; never raises for what an image or a model is."""
+    async def answer(self, asked: Asked, peer: str, caller: str) -> Outcome:
+        """Answer every image of a request; never raises for what an image or a model is.
+
+        `caller` is who bursts are counted by: a key is what a client says of itself.
+        """
         began, request_id = time.perf_counter(), uuid.uuid4().hex
         live, key = self.live(), sha256_text(asked.key or peer)
         arm, kept, other = live.route(key)
@@ -88,7 +95,9 @@ class Asking:
                 self.log.write(with_error(row, arm, kept, error, taken), image)
             return Outcome(request_id, CODES[type(problem)], arm, error)
         taken = 1000 * (time.perf_counter() - began)
-        told = [self._tell(one, arm, kept, live, answer, taken) for one, answer in zip(entered, said, strict=True)]
+        told = [
+            self._tell(one, arm, kept, live, answer, taken, caller) for one, answer in zip(entered, said, strict=True)
+        ]
         if not any(said):
             return Outcome(request_id, 422, "", "no image was let in; the answers say why", told)
         if other:
@@ -141,17 +150,28 @@ class Asking:
         if reasons or admitted.image is None:
             return Entered(row, admitted, {})
         sizes = {kept.image_size: to_pixels(admitted.image, kept.image_size) for kept in wanted}
-        return Entered(row, admitted, {kept.digest: sizes[kept.image_size] for kept in wanted})
+        pixels = {kept.digest: sizes[kept.image_size] for kept in wanted}
+        return Entered(row, admitted, pixels, perceptual_hash(admitted.image))
 
     def _tell(
-        self, one: Entered, arm: str, kept: Kept, live: Live, answer: tuple[Answers, int] | None, taken: float
+        self,
+        one: Entered,
+        arm: str,
+        kept: Kept,
+        live: Live,
+        answer: tuple[Answers, int] | None,
+        taken: float,
+        caller: str,
     ) -> dict[str, Any]:
         if answer is None:
             self.counted.rejections.labels("image").inc()
             self.log.write(replace(one.row, latency_ms=taken))
             return answer_of(one.row)
         guard = live.guards[kept.digest]
-        said = judge(arm, kept, guard, *answer, self.rules.guards.abstain_on)
+        rules = self.rules
+        said = judge(arm, kept, guard, *answer, rules.guards.abstain_on)
+        near = self.bursts.see(caller, one.alike, time.monotonic())
+        said = with_burst(said, near, rules.bursts.burst, BURST in rules.guards.abstain_on)
         row = with_said(one.row, said, taken)
         self.log.write(row, one.admitted.image)
         for name in said.flags:
