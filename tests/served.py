@@ -29,12 +29,13 @@ QUICK: dict[str, dict[str, Any]] = {
 
 
 def write_rules(root: Path, **changes: dict[str, Any]) -> None:
-    """The bundled rules, quicker, with `changes` by section; and the parameters of the contract at the door."""
+    """The bundled rules, quicker, with `changes` by section; and what else the service reads."""
     document = yaml.safe_load((HERE / "governance/serving.yaml").read_text(encoding="utf-8"))
     for section, values in [*QUICK.items(), *changes.items()]:
         document[section] |= values
     (root / "governance/serving.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    (root / "params.yaml").write_text((HERE / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    for name in ("params.yaml", "governance/watch.yaml", "governance/feedback.yaml"):
+        (root / name).write_text((HERE / name).read_text(encoding="utf-8"), encoding="utf-8")
 
 
 @dataclass
