@@ -8,16 +8,16 @@ with one connection a client, sends images of the labelled data, the next as soo
 
 * alone       decode and forward pass in one process, no server: what cannot be undercut
 * keel        `keel serve` with one worker: form data, with guard, log, limits and tokens in force
+* <rude>      `keel serve` in a shadow rollout whose challenger sleeps, raises, hangs or grows, and `without` beside it
 * mlflow      `mlflow models serve --env-manager local`: JSON with base64, which is what it takes
 
 Prints requests a second, p50 and p99, and exits 0 only when at 32 clients Keel answers at least 5 times as many as
-MLflow, and at 1 client its p99 is below 3 times that of the bare model. With --quick for a few seconds each, with a
-fifth more room in both bars.
+MLflow, at 1 client its p99 is below 3 times that of the bare model, and a rude challenger changes no answer, and the
+p99 of 4 clients by no more than half. The last column is processor time of all processes of a server, an answer. With
+--quick for a few seconds each, with a fifth more room in the bars.
 """
 
 import argparse
-import asyncio
-import base64
 import json
 import os
 import socket
@@ -27,7 +27,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,29 +34,15 @@ from tempfile import TemporaryDirectory
 import httpx
 import numpy as np
 
+from benchmarks.load import Load, form_request, json_request, load, together
+from benchmarks.rude_shadow import KINDS
+
 HERE = Path(__file__).parent.parent
 CLIENTS = (1, 32)
 TIMES_MLFLOW, TIMES_ALONE = 5.0, 3.0
+RUDE_CLIENTS, TIMES_POLITE = 4, 1.5
 IMAGES = 64
 ROUNDS = 2
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a load generator saw: seconds of each answer, answers that were none, and how long it went on."""
-
-    times: np.ndarray
-    bad: int
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Answers a second."""
-        return len(self.times) / self.seconds
-
-    def quantile(self, share: float) -> float:
-        """Milliseconds that this share of the answers took at most."""
-        return 1000 * float(np.quantile(self.times, share))
 
 
 def main() -> int:
@@ -71,19 +56,23 @@ def main() -> int:
     seconds, room = (4.0, 1.2) if asked.quick else (asked.seconds, 1.0)
     os.chdir(HERE)
     images = [file.read_bytes() for file in sorted(Path("data/images").iterdir())[:IMAGES]]
+    with keel(asked.project) as ours:
+        rude = {kind: beside_rude(asked.project, kind, ours, images, seconds) for kind in KINDS}
     with keel(asked.project) as ours, mlflow(asked.project, asked.mlflow_workers) as theirs:
         bare, seen = alone(asked.project, images, seconds), dict[tuple[str, int], list[Load]]()
         for _ in range(ROUNDS):
             for clients in CLIENTS:
-                for name, port, make in (("keel", ours, form_request), ("mlflow", theirs, json_request)):
+                for name, (port, group), make in (("keel", ours, form_request), ("mlflow", theirs, json_request)):
                     requests = [make(image, f"token{k % CLIENTS[-1]}") for k, image in enumerate(images)]
-                    seen.setdefault((name, clients), []).append(load(port, requests, clients, seconds / ROUNDS))
-    print(f"{'':10}{'clients':>8}{'answers/s':>11}{'p50 ms':>9}{'p99 ms':>9}{'failed':>8}")
-    print(f"{'alone':10}{1:>8}{bare.rate:>11.0f}{bare.quantile(0.5):>9.2f}{bare.quantile(0.99):>9.2f}{0:>8}")
+                    seen.setdefault((name, clients), []).append(load(port, requests, clients, seconds / ROUNDS, group))
+    print(f"{'':10}{'clients':>8}{'answers/s':>11}{'p50 ms':>9}{'p99 ms':>9}{'failed':>8}{'processor ms':>14}")
+    print(row("alone", 1, bare))
     whole = {key: together(loads) for key, loads in seen.items()}
     for (name, clients), found in sorted(whole.items()):
-        times = f"{found.quantile(0.5):>9.2f}{found.quantile(0.99):>9.2f}"
-        print(f"{name:10}{clients:>8}{found.rate:>11.0f}{times}{found.bad:>8}")
+        print(row(name, clients, found))
+    for kind, (without, found) in rude.items():
+        print(row("without", RUDE_CLIENTS, without))
+        print(row(kind, RUDE_CLIENTS, found))
     faster = whole["keel", 32].rate / whole["mlflow", 32].rate
     slower = whole["keel", 1].quantile(0.99) / bare.quantile(0.99)
     held = {
@@ -93,18 +82,49 @@ def main() -> int:
         f"at 1 client p99 {slower:.2f} times that of the bare model (below {TIMES_ALONE * room:.1f})": (
             slower < TIMES_ALONE * room
         ),
-        "no request failed": not any(found.bad for found in whole.values()),
+        "no request failed": not any(found.bad for found in [*whole.values(), *(both[1] for both in rude.values())]),
     }
+    for kind, (without, found) in rude.items():
+        times = found.quantile(0.99) / without.quantile(0.99)
+        held[f"{kind} in shadow: p99 {times:.2f} times that without (at most {TIMES_POLITE * room:.1f})"] = (
+            times <= TIMES_POLITE * room
+        )
+        held[f"{kind} in shadow: the same answers"] = same_answers(without, found)
     print()
     for says, holds in held.items():
         print(f"{'yes' if holds else 'NO':5}{says}")
     return 0 if all(held.values()) else 1
 
 
-def together(loads: list[Load]) -> Load:
-    """Rounds as one."""
-    times = np.concatenate([one.times for one in loads])
-    return Load(times, sum(one.bad for one in loads), sum(one.seconds for one in loads))
+def row(name: str, clients: int, found: Load) -> str:
+    """A line of the table."""
+    times = f"{found.quantile(0.5):>9.2f}{found.quantile(0.99):>9.2f}"
+    return f"{name:10}{clients:>8}{found.rate:>11.0f}{times}{found.bad:>8}{found.cost:>14.2f}"
+
+
+def beside_rude(
+    project: str, kind: str, ours: tuple[int, int], images: list[bytes], seconds: float
+) -> tuple[Load, Load]:
+    """The same load without a challenger and with a rude one, in turns."""
+    requests = [form_request(image, f"token{k % CLIENTS[-1]}") for k, image in enumerate(images)]
+    with keel(project, ["-m", "benchmarks.rude_shadow", kind, project]) as rude:
+        pairs = [
+            [load(port, requests, RUDE_CLIENTS, seconds / ROUNDS, group) for port, group in (ours, rude)]
+            for _ in range(ROUNDS)
+        ]
+    return together([pair[0] for pair in pairs]), together([pair[1] for pair in pairs])
+
+
+def same_answers(one: Load, other: Load) -> bool:
+    """Whether two servers say the same of each image: label, version, probabilities (batches differ in rounding)."""
+    both = one.bodies.keys() & other.bodies.keys()
+    for place in both:
+        a, b = (json.loads(load.bodies[place])["answers"][0] for load in (one, other))
+        if any(a[name] != b[name] for name in ("label", "version", "arm")):
+            return False
+        if not np.allclose(list(a["probabilities"].values()), list(b["probabilities"].values()), atol=1e-6):
+            return False
+    return bool(both)
 
 
 def alone(project: str, images: list[bytes], seconds: float) -> Load:
@@ -129,89 +149,32 @@ def bare_model(project: str, images: list[bytes], seconds: float) -> Load:
     kept = keep_version(registry, str(registry.aliases()["champion"]), chosen.state / "serving")
     torch.set_num_threads(1)
     scorer, times = FeatureScorer(kept.model), list[float]()
-    until, place = time.perf_counter() + seconds, -20
+    until, place, work = time.perf_counter() + seconds, -20, 0.0
     while time.perf_counter() < until:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         pixels = to_pixels(decode(images[place % len(images)], "image"), kept.image_size)
         scorer.answer(torch.from_numpy(pixels[None].copy()))
         place += 1
         if place > 0:
             times.append(time.perf_counter() - began)
-    return Load(np.array(times), 0, sum(times))
-
-
-def form_request(image: bytes, token: str) -> bytes:
-    """A whole HTTP request to Keel."""
-    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\nContent-Type: image/png\r\n\r\n'
-    body = head + image + b"\r\n--x--\r\n"
-    return request_of("/predict", "multipart/form-data; boundary=x", body, token)
-
-
-def json_request(image: bytes, token: str) -> bytes:
-    """A whole HTTP request to MLflow."""
-    data = {"dataframe_split": {"columns": ["image"], "data": [[base64.b64encode(image).decode()]]}}
-    return request_of("/invocations", "application/json", json.dumps(data).encode(), token)
-
-
-def request_of(path: str, kind: str, body: bytes, token: str) -> bytes:
-    """The bytes on the wire."""
-    lines = [
-        f"POST {path} HTTP/1.1",
-        "Host: 127.0.0.1",
-        f"Authorization: Bearer {token}",
-        f"Content-Type: {kind}",
-        f"Content-Length: {len(body)}",
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def load(port: int, requests: list[bytes], clients: int, seconds: float) -> Load:
-    """Load from a process of its own."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(run_clients, port, requests, clients, seconds).result()
-
-
-def run_clients(port: int, requests: list[bytes], clients: int, seconds: float) -> Load:
-    """In the other process: each client waits for its answer before it asks again; the first second does not count."""
-    times, bad = list[float](), 0
-    started = time.perf_counter()
-
-    async def client(number: int) -> None:
-        nonlocal bad
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        place = number
-        while (began := time.perf_counter()) < started + 1 + seconds:
-            writer.write(requests[place % len(requests)])
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            await reader.readexactly(length)
-            place += 1
-            if began > started + 1:
-                times.append(time.perf_counter() - began)
-                bad += b" 200 " not in head[:15]
-        writer.close()
-
-    async def all_clients() -> None:
-        await asyncio.gather(*(client(number) for number in range(clients)))
-
-    asyncio.run(all_clients())
-    return Load(np.array(times), bad, seconds)
+            work += time.process_time() - worked
+    return Load(np.array(times), 0, sum(times), work=work, asked=len(times))
 
 
 @contextmanager
-def keel(project: str) -> Iterator[int]:
-    """`keel serve` with a token for each client; the port."""
+def keel(project: str, program: list[str] | None = None) -> Iterator[tuple[int, int]]:
+    """`keel serve` with a token for each client; the port, and its processes."""
     port, tokens = free_port(), ",".join(f"token{k}" for k in range(CLIENTS[-1]))
-    words = [sys.executable, "-m", "flows.cli", "serve", "--project", project, "--port", str(port)]
+    words = program or ["-m", "flows.cli", "serve", "--project", project, "--port"]
     with TemporaryDirectory() as log:
         environment = {**os.environ, "KEEL_TOKENS": tokens, "KEEL_LOG": log}
-        with running(words, environment, f"http://127.0.0.1:{port}/ready"):
-            yield port
+        with running([sys.executable, *words, str(port)], environment, f"http://127.0.0.1:{port}/ready") as group:
+            yield port, group
 
 
 @contextmanager
-def mlflow(project: str, workers: int) -> Iterator[int]:
-    """MLflow's own server of the same version; the port."""
+def mlflow(project: str, workers: int) -> Iterator[tuple[int, int]]:
+    """MLflow's own server of the same version; the port, and its processes."""
     from tasks.registry import Registry
     from tasks.settings import prepare_environment
 
@@ -221,12 +184,12 @@ def mlflow(project: str, workers: int) -> Iterator[int]:
     words = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", *where]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": chosen.tracking_uri, "OMP_NUM_THREADS": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    with running(words, environment, f"http://127.0.0.1:{port}/ping"):
-        yield port
+    with running(words, environment, f"http://127.0.0.1:{port}/ping") as group:
+        yield port, group
 
 
 @contextmanager
-def running(words: list[str], environment: dict[str, str], page: str) -> Iterator[None]:
+def running(words: list[str], environment: dict[str, str], page: str) -> Iterator[int]:
     """A server in a process group of its own, once its page answers 200."""
     with TemporaryDirectory() as folder, Path(folder, "said.txt").open("w+") as out:
         process = subprocess.Popen(words, env=environment, stdout=out, stderr=out, start_new_session=True)
@@ -237,7 +200,7 @@ def running(words: list[str], environment: dict[str, str], page: str) -> Iterato
                     out.seek(0)
                     sys.exit(f"{' '.join(words)} does not answer:\n{out.read()[-2000:]}")
                 time.sleep(0.2)
-            yield
+            yield process.pid
         finally:
             process.terminate()
             try:

@@ -2,10 +2,12 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -41,6 +43,30 @@ def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: REFUSALS[code] for code in codes}
 
 
+class Plain(APIRoute):
+    """A route that takes the request as it comes: FastAPI writes its schema, and does nothing on its way."""
+
+    def get_route_handler(self) -> Callable[[Request], Any]:
+        """The endpoint itself."""
+        return self.endpoint
+
+
+def refuse_in_words(app: FastAPI) -> None:
+    """Every refusal has the form that the schema tells."""
+
+    @app.exception_handler(HTTPException)
+    async def refuse(request: Request, error: HTTPException) -> JSONResponse:
+        detail = str(error.detail).encode(errors="replace").decode()  # a JSON text may hold half a character
+        if error.status_code == 400:  # what the framework says of a body that is no JSON, or that broke off
+            return JSONResponse({"detail": detail, "answers": []}, 422, {"Connection": "close"})
+        return JSONResponse({"detail": detail, "answers": []}, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_form(request: Request, error: RequestValidationError) -> JSONResponse:
+        problems = "; ".join(f"{'.'.join(map(str, p['loc'][1:]))}: {p['msg']}" for p in error.errors())
+        return JSONResponse({"detail": problems.encode(errors="replace").decode(), "answers": []}, 422)
+
+
 def make_app(facts: Facts, asking: Asking, status: StatusPage, tokens: tuple[bytes, ...], lifespan: Any) -> FastAPI:
     """The application."""
     rules, buckets = asking.rules.request, Buckets(asking.rules.rate)
@@ -58,46 +84,42 @@ def make_app(facts: Facts, asking: Asking, status: StatusPage, tokens: tuple[byt
                 {"WWW-Authenticate": 'Bearer, Basic realm="keel"'},
             )
 
-    def count(request: Request, images: int = 1) -> None:
-        """Take from the caller's bucket; a report counts as an image."""
+    def count(request: Request, images: int = 1) -> str:
+        """Take from the caller's bucket, and say whose it is; a report counts as an image."""
         peer = request.client.host if request.client else ""
-        wait = buckets.take(caller_of(request.headers.get("authorization", ""), peer, tokens), images)
+        caller = caller_of(request.headers.get("authorization", ""), peer, tokens)
+        wait = buckets.take(caller, images)
         if wait:
             counted.rejections.labels("rate").inc()
             raise HTTPException(
                 429, f"more than {asking.rules.rate.a_second:g} a second", {"Retry-After": f"{wait:.0f}"}
             )
+        return caller
 
     known = [Depends(authorise)]
 
-    @app.exception_handler(HTTPException)
-    async def refuse(request: Request, error: HTTPException) -> JSONResponse:
-        detail = str(error.detail).encode(errors="replace").decode()  # a JSON text may hold half a character
-        if error.status_code == 400:  # what the framework says of a body that is no JSON, or that broke off
-            return JSONResponse({"detail": detail, "answers": []}, 422, {"Connection": "close"})
-        return JSONResponse({"detail": detail, "answers": []}, error.status_code, error.headers)
+    refuse_in_words(app)
 
-    @app.exception_handler(RequestValidationError)
-    async def refuse_form(request: Request, error: RequestValidationError) -> JSONResponse:
-        problems = "; ".join(f"{'.'.join(map(str, p['loc'][1:]))}: {p['msg']}" for p in error.errors())
-        return JSONResponse({"detail": problems.encode(errors="replace").decode(), "answers": []}, 422)
-
-    @app.post(
-        PREDICT,
-        response_model=shapes.Predicted,
-        responses=refusals(401, 408, 413, 415, 422, 429, 500, 503, 504),
-        dependencies=known,
-        openapi_extra=shapes.predict_body(rules.most_images, facts.columns),
-    )
     async def predict(request: Request) -> Response:
+        await authorise(request)
         peer = request.client.host if request.client else ""
         asked = await read_asked(request, rules, facts.columns)
-        count(request, len(asked.images))
-        outcome = await asking.answer(asked, peer)
+        caller = count(request, len(asked.images))
+        outcome = await asking.answer(asked, peer, caller)
         request.state.facts |= {"request_id": outcome.request_id, "arm": outcome.arm, "images": len(asked.images)}
         if outcome.code == 200:
             return JSONResponse({"request_id": outcome.request_id, "answers": outcome.answers})
         return JSONResponse({"detail": outcome.detail, "answers": outcome.answers}, outcome.code)
+
+    app.router.add_api_route(
+        PREDICT,
+        predict,
+        methods=["POST"],
+        response_model=shapes.Predicted,
+        responses=refusals(401, 408, 413, 415, 422, 429, 500, 503, 504),
+        openapi_extra=shapes.predict_body(rules.most_images, facts.columns),
+        route_class_override=Plain,
+    )
 
     @app.post(
         FEEDBACK,

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,15 +19,18 @@ from service.live import Live
 from service.log_out import LogOut
 from service.messages import Answers, Failed, Kept
 from service.off_path import Job, OffPath
-from service.telling import answer_of, judge, with_error, with_said
+from service.telling import BURST, answer_of, judge, with_burst, with_error, with_said
+from tasks.bursts import BurstLimits, Bursts
 from tasks.digests import sha256_bytes, sha256_text
 from tasks.door import DoorLimits, admit
+from tasks.fingerprints import perceptual_hash
 from tasks.logged_answer import LoggedAnswer
 from tasks.routing import CHALLENGER, CHAMPION
 from tasks.scorer import to_pixels
 from tasks.serving_rules import ServingRules
 
 CODES: dict[type[BaseException], int] = {NoAnswer: 500, Overloaded: 503, TimeoutError: 504}
+SMALL_BYTES, SMALL_PIXELS = 32_768, 65_536  # decoded sooner than handed to another thread
 TOO_LATE = "no answer in time"
 
 
@@ -52,6 +55,7 @@ class Entered:
     row: LoggedAnswer
     image: Image.Image | None
     pixels: dict[str, np.ndarray]
+    alike: int = 0  # its perceptual hash
 
 
 class Asking:
@@ -70,10 +74,15 @@ class Asking:
     ) -> None:
         self.project, self.rules, self.limits, self.live = project, rules, limits, live
         self.batching, self.log, self.off_path, self.counted = batching, log, off_path, counted
+        self.bursts = Bursts(BurstLimits(**rules.bursts.model_dump(exclude={"reason"})))
+        self.small = replace(limits, most_pixels=min(limits.most_pixels, SMALL_PIXELS))  # whoever needs more gets it
         self.decoders = ThreadPoolExecutor(rules.batch.decoders, thread_name_prefix="decoder")
 
-    async def answer(self, asked: Asked, peer: str) -> Outcome:
-        """Answer every image of a request; never raises for what an image or a model is."""
+    async def answer(self, asked: Asked, peer: str, caller: str) -> Outcome:
+        """Answer every image of a request; never raises for what an image or a model is.
+
+        `caller` is who bursts are counted by: a key is what a client says of itself.
+        """
         began, request_id = time.perf_counter(), uuid.uuid4().hex
         live, key = self.live(), sha256_text(asked.key or peer)
         arm, kept, other = live.route(key)
@@ -90,7 +99,9 @@ class Asking:
                 self.log.write(with_error(row, arm, kept, error, taken), image)
             return Outcome(request_id, CODES[type(problem)], arm, error)
         taken = 1000 * (time.perf_counter() - began)
-        told = [self._tell(one, arm, kept, live, answer, taken) for one, answer in zip(entered, said, strict=True)]
+        told = [
+            self._tell(one, arm, kept, live, answer, taken, caller) for one, answer in zip(entered, said, strict=True)
+        ]
         if not any(said):
             return Outcome(request_id, 422, "", "no image was let in; the answers say why", told)
         if other:
@@ -113,17 +124,29 @@ class Asking:
     async def _enter_all(self, base: LoggedAnswer, images: list[bytes], wanted: list[Kept]) -> list[Entered]:
         """Every image at the door; those of a request with many have ids of their own."""
         run, whole = asyncio.get_running_loop().run_in_executor, base.request_id
-        ids = [whole] if len(images) == 1 else [f"{whole}-{place}" for place in range(len(images))]
-        each = zip(ids, images, strict=True)
-        return await asyncio.gather(*(run(self.decoders, self._enter, base, i, image, wanted) for i, image in each))
+        if len(images) == 1:
+            small = len(images[0]) <= SMALL_BYTES and self._enter(base, whole, images[0], wanted, self.small)
+            if small and small.pixels:
+                return [small]
+            return [await run(self.decoders, self._enter, base, whole, images[0], wanted, self.limits)]
+        each = ((f"{whole}-{place}", image) for place, image in enumerate(images))
+        return await asyncio.gather(
+            *(run(self.decoders, self._enter, base, i, image, wanted, self.limits) for i, image in each)
+        )
 
-    async def _ask(self, kept: Kept, one: Entered) -> tuple[Answers, int] | None:
+    def _ask(self, kept: Kept, one: Entered) -> Awaitable[tuple[Answers, int] | None]:
         """The model's answer; None for an image that was turned away."""
-        return None if not one.pixels else await self.batching.ask(kept, one.pixels[kept.digest])
+        if one.pixels:
+            return self.batching.ask(kept, one.pixels[kept.digest])
+        nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        nothing.set_result(None)
+        return nothing
 
-    def _enter(self, base: LoggedAnswer, request_id: str, content: bytes, wanted: list[Kept]) -> Entered:
-        """On a thread of its own: the decoders let go of the interpreter's lock."""
-        admitted = admit(content, self.limits)
+    def _enter(
+        self, base: LoggedAnswer, request_id: str, content: bytes, wanted: list[Kept], limits: DoorLimits
+    ) -> Entered:
+        """On a thread of its own, for the decoders let go of the interpreter's lock; or here, what is small."""
+        admitted = admit(content, limits)
         reasons = admitted.reasons
         row = replace(
             base, request_id=request_id, sha256=sha256_bytes(content), measures=admitted.measures, reasons=reasons
@@ -131,18 +154,29 @@ class Asking:
         if reasons or admitted.image is None:
             return Entered(row, None, {})
         sizes = {kept.image_size: to_pixels(admitted.image, kept.image_size) for kept in wanted}
+        pixels = {kept.digest: sizes[kept.image_size] for kept in wanted}
         image = admitted.image if self.log.keeps(row) else None
-        return Entered(row, image, {kept.digest: sizes[kept.image_size] for kept in wanted})
+        return Entered(row, image, pixels, perceptual_hash(admitted.image))
 
     def _tell(
-        self, one: Entered, arm: str, kept: Kept, live: Live, answer: tuple[Answers, int] | None, taken: float
+        self,
+        one: Entered,
+        arm: str,
+        kept: Kept,
+        live: Live,
+        answer: tuple[Answers, int] | None,
+        taken: float,
+        caller: str,
     ) -> dict[str, Any]:
         if answer is None:
             self.counted.rejections.labels("image").inc()
             self.log.write(replace(one.row, latency_ms=taken))
             return answer_of(one.row)
         guard = live.guards[kept.digest]
-        said = judge(arm, kept, guard, *answer, self.rules.guards.abstain_on)
+        rules = self.rules
+        said = judge(arm, kept, guard, *answer, rules.guards.abstain_on)
+        near = self.bursts.see(caller, one.alike, time.monotonic())
+        said = with_burst(said, near, rules.bursts.burst, BURST in rules.guards.abstain_on)
         row = with_said(one.row, said, taken)
         self.log.write(row, one.image)
         for name in said.flags:

@@ -66,8 +66,8 @@ class Batching(LitSpec):
         """As it is."""
         return output
 
-    async def ask(self, kept: Kept, pixels: np.ndarray) -> tuple[Answers, int]:
-        """The answers to the batch that an image, uint8 (3, S, S), came into, and its place there.
+    def ask(self, kept: Kept, pixels: np.ndarray) -> "asyncio.Future[tuple[Answers, int]]":
+        """The answers to the batch that an image, uint8 (3, S, S), comes into, and its place there.
 
         Overloaded when too many wait already, NoAnswer when the model has none.
         """
@@ -76,7 +76,7 @@ class Batching(LitSpec):
         one = Waiting(kept, pixels, asyncio.get_running_loop().create_future())
         self.waiting.append(one)
         self._send()
-        return await one.future
+        return one.future
 
     async def prepare(self, kept: Kept, seconds: float, workers: int | None = None) -> None:
         """Have every worker, or so many, load the model, while they go on answering; NoAnswer when one cannot, or not

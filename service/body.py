@@ -12,13 +12,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.form import BadForm, Part, read_form
 from tasks.serving_rules import RequestRules
 
 FIELDS = ("images", "key", "consent", "about")
@@ -140,22 +139,26 @@ async def _from_json(request: Request) -> tuple[list[bytes], dict[str, Any]]:
 
 async def _from_form(request: Request, rules: RequestRules) -> tuple[list[bytes], dict[str, Any]]:
     try:
-        form = await request.form(max_files=rules.most_images + 1, max_fields=len(FIELDS))
-    except (MultiPartException, HTTPException, UnicodeDecodeError, ValueError) as error:
-        raise HTTPException(422, f"the form cannot be read: {getattr(error, 'detail', error)}") from error
-    images, said = [], dict[str, Any]()
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            if name != "image":
-                raise HTTPException(422, f"a file is called '{name[:40]}'; files are called image")
-            images.append(await value.read())
-        elif name in FIELDS[1:] and name not in said:
-            said[name] = value
-        else:
+        parts = await read_form(request.stream(), request.headers["content-type"], rules.most_images + len(FIELDS))
+        said = _fields_of([part for part in parts if not part.is_file])
+    except (BadForm, UnicodeDecodeError) as error:
+        raise HTTPException(422, f"the form cannot be read: {error}") from error
+    files = [part for part in parts if part.is_file]
+    other = next((part.name for part in files if part.name != "image"), None)
+    if other is not None:
+        raise HTTPException(422, f"a file is called '{other[:40]}'; files are called image")
+    return [bytes(part.content) for part in files], said
+
+
+def _fields_of(parts: list[Part]) -> dict[str, Any]:
+    said = dict[str, Any]()
+    for part in parts:
+        if part.name not in FIELDS[1:] or part.name in said:
             raise HTTPException(
-                422, f"field '{name[:40]}' is unknown or comes twice; fields are {', '.join(FIELDS[1:])}"
+                422, f"field '{part.name[:40]}' is unknown or comes twice; fields are {', '.join(FIELDS[1:])}"
             )
-    return images, said
+        said[part.name] = part.content.decode("utf-8")
+    return said
 
 
 def is_told(value: Any) -> bool:

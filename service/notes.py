@@ -35,6 +35,14 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+class AsItIs(QueueHandler):
+    """Hands a record to the other thread unformatted: both are of one process."""
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Nothing is left to do here."""
+        return record
+
+
 def write_json_lines() -> None:
     """Send what the service, the tasks and the server of HTTP say to standard error, a line of JSON each.
 
@@ -42,7 +50,7 @@ def write_json_lines() -> None:
     """
     stream, lines = logging.StreamHandler(sys.stderr), SimpleQueue[logging.LogRecord]()
     stream.setFormatter(JsonLines())
-    handler, listener = QueueHandler(lines), QueueListener(lines, stream)
+    handler, listener = AsItIs(lines), QueueListener(lines, stream)
     listener.start()
     atexit.register(listener.stop)
     for name, level in {"service": "INFO", "tasks": "INFO", "uvicorn": "WARNING", "litserve": "WARNING"}.items():

@@ -116,16 +116,24 @@ class OffPath:
                 if self._wait(ours, self.rules.seconds):
                     said = ours.recv()
                     for place, job in enumerate(batch):
-                        self.then(job, one_of(said, place))
+                        self._tell(job, one_of(said, place))
                     answered = True
                     continue
                 failed = f"it took more than {self.rules.seconds:g} s"
             except (EOFError, OSError):
                 pass
             for job in batch:
-                self.then(job, Failed(failed))
+                self._tell(job, Failed(failed))
             return answered
         return answered
+
+    def _tell(self, job: Job, said: Answers | Failed) -> None:
+        """An answer that makes no sense (other classes, no scores) is none, and ends nothing here."""
+        try:
+            self.then(job, said)
+        except Exception as error:
+            logger.exception("an answer off the path makes no sense")
+            self.then(job, Failed(f"{type(error).__name__}: {error}"[:300]))
 
     def _wait(self, ours: Connection, seconds: float) -> bool:
         """Whether it says something in time, and nobody stops us."""

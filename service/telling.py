@@ -11,6 +11,8 @@ from tasks.guard import Guard
 from tasks.logged_answer import LoggedAnswer
 from tasks.told import Told, tell
 
+BURST = "burst"  # the score that is of a caller and not of an image
+
 
 @dataclass(frozen=True, eq=False)
 class Said:
@@ -26,14 +28,25 @@ class Said:
 
 
 def judge(arm: str, kept: Kept, guard: Guard, answers: Answers, place: int, abstain_on: Collection[str]) -> Said:
-    """The class, or an abstention: for the model's doubt, or for the guard scores that the rules name."""
+    """The class, or an abstention: for the model's doubt, or for the guard scores that the rules name (but BURST)."""
     probabilities, scores = answers.probabilities[place], answers.scores[place]
     told = tell(probabilities, list(kept.classes), guard.terms)
-    blocked = guard.blocks(scores, abstain_on)
+    blocked = guard.blocks(scores, [name for name in abstain_on if name != BURST])
     if blocked:
         told = replace(told, label="", reasons=(*blocked, *told.reasons))
     flags = {name: sentence for name in scores for sentence in guard.flags({name: scores[name]})}
     return Said(arm, kept, probabilities, answers.features[place], scores, told, flags)
+
+
+def with_burst(said: Said, near: int, most: int, blocks: bool) -> Said:
+    """The same, with how many near-duplicates its caller sent lately: `most` are flagged, and get no label where the
+    rules say so."""
+    said = replace(said, scores={**said.scores, BURST: float(near)})
+    if near < most:
+        return said
+    sentence = f"{near} pictures that are nearly this one came from the same caller lately; {most} are a burst"
+    told = replace(said.told, label="", reasons=(sentence, *said.told.reasons)) if blocks else said.told
+    return replace(said, told=told, flags={**said.flags, BURST: sentence})
 
 
 def answer_of(row: LoggedAnswer, flags: Collection[str] = (), sets: bool = False) -> dict[str, Any]:

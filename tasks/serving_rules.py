@@ -54,10 +54,22 @@ class KeepRules(BaseModel):
 
 
 class GuardRules(BaseModel):
-    """The scores of tasks/guard.py on which the service abstains; the others are flagged and counted alone."""
+    """The scores on which the service abstains, of tasks/guard.py and of bursts; the others are flagged and counted."""
 
     model_config = STRICT
-    abstain_on: list[Literal["ood", "squeezing", "high_frequency"]]
+    abstain_on: list[Literal["ood", "squeezing", "high_frequency", "burst"]]
+    reason: Text
+
+
+class BurstRules(BaseModel):
+    """What of one caller counts as a burst of near-duplicates: tasks/bursts.py, BurstLimits."""
+
+    model_config = STRICT
+    near_bits: int = Field(ge=0, le=32)  # of 64 that may differ
+    seconds: float = Field(gt=0, allow_inf_nan=False)  # for which a picture is remembered
+    pictures: int = Field(ge=1)  # the newest of each caller
+    clients: int = Field(ge=1)  # callers that are remembered
+    burst: int = Field(ge=1)  # near-duplicates that make one
     reason: Text
 
 
@@ -99,6 +111,7 @@ class ServingRules(BaseModel):
     batch: BatchRules
     keep: KeepRules
     guards: GuardRules
+    bursts: BurstRules
     log: LogRules
     follow: FollowRules
     off_path: OffPathRules

@@ -33,7 +33,7 @@ from tests.accepted_versions import PROJECT, copy_project, local
 from tests.served import Server, serving, wait_until, write_rules
 
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
-TOKENS = ["red", "traffic", "greedy", "fuzz", "canary"]
+TOKENS = ["red", "traffic", "greedy", "fuzz", "canary", "patient"]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_answers_are_those_of_the_model_in_both_forms_of_a_request(
         assert np.allclose(given, expected[: len(given)], atol=1e-6)
         assert all((a["label"] is None) == bool(a["reasons"]) for a in answers)
         assert {a["version"] for a in answers} == {"3"}
-        assert set(answers[0]["guards"]) == {"ood", "squeezing", "high_frequency"}
+        assert set(answers[0]["guards"]) == {"ood", "squeezing", "high_frequency", "burst"}
 
 
 def test_strangers_learn_nothing_and_whoever_balances_load_needs_no_token(server: Server, red: httpx.Client) -> None:
@@ -174,6 +174,18 @@ def test_metrics_count_by_conventional_names(red: httpx.Client, pictures: list[b
     ):
         assert name in page
     assert 'keel_model_info{alias="champion"' in page
+
+
+def test_a_burst_of_near_duplicates_is_flagged_and_counted_and_blocks_nothing(
+    server: Server, red: httpx.Client, pictures: list[bytes]
+) -> None:
+    with server.client("patient") as patient:
+        answers = [patient.post("/predict", files={"image": pictures[0]}).json()["answers"][0] for _ in range(21)]
+    assert [answer["guards"]["burst"] for answer in answers] == list(range(21))
+    flagged = [any("burst" in flag for flag in answer["flags"]) for answer in answers]
+    assert flagged == [False] * 20 + [True]
+    assert answers[20]["label"] == answers[0]["label"]
+    assert 'keel_guard_flags_total{guard="burst"} 1.0' in red.get("/metrics").text
 
 
 def test_feedback_is_filed_with_consent_and_refused_without_sense(red: httpx.Client) -> None:

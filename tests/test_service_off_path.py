@@ -51,6 +51,20 @@ def test_a_model_that_answers_is_heard_one_image_at_a_time() -> None:
         assert (process.dropped, process.restarts) == (0, 0)
 
 
+def test_an_answer_that_makes_no_sense_is_a_failure_and_the_next_one_is_heard() -> None:
+    with off_path(rude_models.polite) as (process, said):
+
+        def then(job: Job, answer: Answers | Failed) -> None:
+            if isinstance(answer, Answers):
+                raise ValueError("2 probabilities came for 10 classes")
+            said.append(answer.sentence)
+
+        process.then = then
+        offer(process, 2)
+        wait_until(lambda: len(said) == 2, 60)
+        assert said == ["ValueError: 2 probabilities came for 10 classes"] * 2
+
+
 def test_a_model_that_sleeps_makes_the_queue_drop_and_count_and_nobody_waits() -> None:
     with off_path(rude_models.sleeper) as (process, said):
         process.offer(Job(KEPT, PIXELS, ROW))
