@@ -15,7 +15,6 @@ from pathlib import Path
 from service.live import Follower, Live
 from tasks.rollout import Standing
 
-KINDS = ("sleeper", "raiser", "hanger", "grower")
 SECONDS, MEMORY_MB = 2, 1024
 
 

@@ -35,12 +35,12 @@ import httpx
 import numpy as np
 
 from benchmarks.load import Load, form_request, json_request, load, together
-from benchmarks.rude_shadow import KINDS
 
 HERE = Path(__file__).parent.parent
 CLIENTS = (1, 32)
 TIMES_MLFLOW, TIMES_ALONE = 5.0, 3.0
 RUDE_CLIENTS, TIMES_POLITE = 4, 1.5
+KINDS = ("sleeper", "raiser", "hanger", "grower")  # of tests/rude_models.py
 IMAGES = 64
 ROUNDS = 2
 
