@@ -28,19 +28,10 @@ PETS = Path("governance/projects/pets.yaml")
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
-@pytest.fixture(scope="module")
-def released(template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Released]:
-    """The template after one release."""
-    root = tmp_path_factory.mktemp("released") / "checkout"
-    shutil.copytree(template, root)
-    with working_in(root):
-        return root, release(project="pets")
-
-
 @pytest.fixture
-def checkout_after_release(released: tuple[Path, Released], tmp_path: Path) -> Iterator[Path]:
+def checkout_after_release(learnt: Path, tmp_path: Path) -> Iterator[Path]:
     """A copy of the released stages (not of the registry, which knows where it lies)."""
-    shutil.copytree(released[0], tmp_path / "checkout", ignore=shutil.ignore_patterns("state"))
+    shutil.copytree(learnt, tmp_path / "checkout")
     with working_in(tmp_path / "checkout"):
         yield Path()
 
@@ -275,7 +266,6 @@ def test_registry_or_ledger_out_of_reach_stops_the_flow_before_anything_is_learn
 
 def test_release_that_another_machine_is_running_is_not_begun_twice(checkout: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    Path("state").mkdir()
     with (
         hold(Ledger(settings().ledger_url), "pets.release", tmp_path / "other", wait=0),
         pytest.raises(Busy, match=r"pets\.release is held by process"),
