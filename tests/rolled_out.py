@@ -14,7 +14,7 @@ from tasks.register import register
 from tasks.registry import Registry
 from tasks.routing import CHALLENGER, CHAMPION, arm_of
 from tests.accepted_versions import PROJECT, copy_project, decide, local, publish
-from tests.small_model import write_model
+from tests.small_model import write_guard, write_model
 from tests.small_nights import write_watch
 
 NOON = dt.datetime(2026, 11, 2, 12, tzinfo=dt.UTC)
@@ -50,11 +50,12 @@ def wait(registry: Registry, ground: Path, seed: int) -> str:
     """Accept the model of that seed and register it, as a release does whose rules have steps; the version."""
     tested = pd.read_parquet(ground / "split/manifest.parquet").query("split == 'test'").reset_index(drop=True)
     model, judged = write_model(ground / f"model{seed}", seed), ground / f"predictions{seed}"
+    guard = write_guard(ground / f"guard{seed}", model)
     judged.mkdir()
     score(ground / "data", tested, model).to_parquet(judged / "predictions.parquet", index=False)
     decision = decide(registry, ground, seed, ground / "cases")
     places = (ground / "data", ground / "split", judged)
-    version = register.fn(registry, model, decision.body["run"], version_tags(decision), *places)
+    version = register.fn(registry, model, guard, decision.body["run"], version_tags(decision), *places)
     publish(registry)
     return version
 
