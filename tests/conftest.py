@@ -100,15 +100,23 @@ def prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small checkout with the project `pets` and an empty registry, to copy and never to change."""
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database with nothing in it, to copy: its tables take seconds to make."""
     from mlflow import MlflowClient
 
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+    return path
+
+
+@pytest.fixture(scope="session")
+def template(fresh_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkout with the project `pets` and an empty registry, to copy and never to change."""
     from tests.small_checkout import write_checkout
 
     write_checkout(root := tmp_path_factory.mktemp("template"))
     (root / "state").mkdir()
-    MlflowClient(f"sqlite:///{root}/state/mlflow.db").search_experiments(max_results=1)  # its tables take seconds
+    shutil.copy(fresh_database, root / "state")
     return root
 
 
@@ -134,11 +142,13 @@ def learnt(template: Path, released: "tuple[Path, Released]", tmp_path_factory: 
 
 
 @pytest.fixture(scope="session")
-def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def three_versions(fresh_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with three accepted versions, to copy (tests/accepted_versions.py) and never to change."""
     from tests.accepted_versions import prepare_project
 
-    return prepare_project(tmp_path_factory.mktemp("accepted") / "pets")
+    root = tmp_path_factory.mktemp("accepted")
+    shutil.copy(fresh_database, root)
+    return prepare_project(root)
 
 
 @pytest.fixture
