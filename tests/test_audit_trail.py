@@ -113,6 +113,7 @@ def test_clean_state_has_no_fault_and_every_area_is_looked_at(untouched: Registr
         "changes",
         "records",
         "signatures",
+        "rollout",
         "aliases",
         "versions",
         "runs",
