@@ -1,7 +1,6 @@
 """A real server on loopback, of a project of accepted versions, in a process of its own."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -35,8 +34,6 @@ def write_rules(root: Path, **changes: dict[str, Any]) -> None:
     for section, values in [*QUICK.items(), *changes.items()]:
         document[section] |= values
     (root / "governance/serving.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    for name in ("watch.yaml", "feedback.yaml"):  # which the page of the service reads
-        shutil.copy(HERE / "governance" / name, root / "governance")
     (root / "params.yaml").write_text((HERE / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
 
 
