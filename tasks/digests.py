@@ -67,7 +67,7 @@ def modules_behind(module: str) -> list[str]:
             continue
         seen.add(name)
         text = file.read_text(encoding="utf-8")
-        todo += TEMPLATE.findall(text) + (_imports(text) if file.suffix == ".py" else [])
+        todo += [*TEMPLATE.findall(text), *(_imports(text) if file.suffix == ".py" else ())]
     return sorted(f"tasks/{_file_of(name).relative_to(TASKS).as_posix()}" for name in seen)  # type: ignore[union-attr]
 
 
@@ -99,7 +99,9 @@ def _file_of(name: str) -> Path | None:
     return None
 
 
-def _imports(text: str) -> list[str]:
+@functools.lru_cache(maxsize=1024)
+def _imports(text: str) -> tuple[str, ...]:
+    """The modules of tasks/ that a source text imports; a release asks for the same ones fifty times."""
     names: list[str] = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tasks":
@@ -107,4 +109,4 @@ def _imports(text: str) -> list[str]:
             names += [f"{rest}.{a.name}" if rest else a.name for a in node.names] + ([rest] if rest else [])
         elif isinstance(node, ast.Import):
             names += [a.name.partition(".")[2] for a in node.names if a.name.startswith("tasks.")]
-    return names
+    return tuple(names)

@@ -1,5 +1,6 @@
 """The knobs of params.yaml, one record for each stage; an unknown key or a wrong type is an error that names it."""
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -26,7 +27,7 @@ def load_section(record: type[S], path: Path, overrides: dict[str, Any] | None =
     """Read the record's section of a params file, or another of that form, with a project's overrides laid over it."""
     name = section or record.section
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        document = _document(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}; it holds the parameters of every stage") from error
     except yaml.YAMLError as error:
@@ -38,6 +39,12 @@ def load_section(record: type[S], path: Path, overrides: dict[str, Any] | None =
         problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
         known = ", ".join(record.model_fields)
         raise BadInput(f"{path}, section {name}: {problems}; the keys are {known}") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _document(text: str) -> dict[str, Any]:
+    """The sections of a params file, only to be read; a release asks for seventy of them."""
+    return yaml.safe_load(text) or {}
 
 
 # One record for each stage below.

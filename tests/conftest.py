@@ -15,12 +15,15 @@ from tasks.params import CheckDataParams
 from tasks.settings import QUIET
 
 if TYPE_CHECKING:
+    from flows.release import Released
     from tasks.registry import Registry
 
 Drawn = Image.Image | bytes
 REPOSITORY = Path(__file__).parent.parent
-for key, value in QUIET.items():  # before any library that reads them is imported
-    os.environ.setdefault(key, value)
+for key in [name for name in os.environ if name.startswith("KEEL_")]:  # nobody's own state is touched by a test
+    del os.environ[key]
+for key, value in {**QUIET, "OMP_NUM_THREADS": "1"}.items():  # small networks: a second thread only stands in the way
+    os.environ.setdefault(key, value)  # before any library that reads them is imported
 
 
 @pytest.fixture(scope="session")
@@ -97,20 +100,55 @@ def prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small checkout with the project `pets`, to copy and never to change."""
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database with nothing in it, to copy: its tables take seconds to make."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+    return path
+
+
+@pytest.fixture(scope="session")
+def template(fresh_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkout with the project `pets` and an empty registry, to copy and never to change."""
     from tests.small_checkout import write_checkout
 
     write_checkout(root := tmp_path_factory.mktemp("template"))
+    (root / "state").mkdir()
+    shutil.copy(fresh_database, root / "state")
     return root
 
 
 @pytest.fixture(scope="session")
-def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def released(template: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> "tuple[Path, Released]":
+    """The template after one release, and what that said: to look at, to copy, and never to change."""
+    from flows.release import release
+    from tests.small_checkout import working_in
+
+    root = tmp_path_factory.mktemp("released") / "checkout"
+    shutil.copytree(template, root)
+    with working_in(root):
+        return root, release(project="pets")
+
+
+@pytest.fixture(scope="session")
+def learnt(template: Path, released: "tuple[Path, Released]", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stages of that release made, with nothing registered and nothing on record: to copy."""
+    root = tmp_path_factory.mktemp("learnt") / "checkout"
+    shutil.copytree(released[0], root, ignore=shutil.ignore_patterns("state", "decisions"))
+    shutil.copytree(template / "state", root / "state")
+    return root
+
+
+@pytest.fixture(scope="session")
+def three_versions(fresh_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with three accepted versions, to copy (tests/accepted_versions.py) and never to change."""
     from tests.accepted_versions import prepare_project
 
-    return prepare_project(tmp_path_factory.mktemp("accepted") / "pets")
+    root = tmp_path_factory.mktemp("accepted")
+    shutil.copy(fresh_database, root)
+    return prepare_project(root)
 
 
 @pytest.fixture

@@ -44,13 +44,12 @@ def params(seed: int) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def original(template: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> Path:
+def original(learnt: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Version 1 is released, the next plan leaves its verdict open; version 2 has more metadata and another seed."""
     root = tmp_path_factory.mktemp("audited") / "checkout"
-    shutil.copytree(template, root)
+    shutil.copytree(learnt, root)
     with working_in(root):
         write_plan(Path(), 0.6)
-        write_project(Path(), params=params(seed=1))
         assert release(project="pets").version == "1"
         write_plan(Path(), 0.6, minimum_n=10_000)
         assert release(project="pets").verdict == "INCONCLUSIVE"
@@ -114,6 +113,7 @@ def test_clean_state_has_no_fault_and_every_area_is_looked_at(untouched: Registr
         "changes",
         "records",
         "signatures",
+        "rollout",
         "aliases",
         "versions",
         "runs",
@@ -474,7 +474,7 @@ def test_diff_shows_data_params_figures_and_flips(untouched: Registry, tmp_path:
     assert code == 0
     assert out.startswith(f"pets: version 1 (decision {decision(untouched, 0)}) -> version 2 (decision ")
     assert "data        version 1: pets is not under DVC" in out
-    assert "params      finetune/seed: 1 -> 2" in out
+    assert "params      finetune/seed: 11 -> 2" in out
     row = next(line for line in out.splitlines() if line.startswith("accuracy on test "))
     assert row.count(" % [") == 2
     paired = next(line for line in out.splitlines() if line.startswith("test        accuracy "))

@@ -15,7 +15,6 @@ import pytest
 import torch
 import yaml
 from dvc.repo import Repo
-from mlflow import MlflowClient
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -54,25 +53,10 @@ def nothing_is_recorded() -> bool:
 
 
 @pytest.fixture(scope="module")
-def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state/ that holds MLflow's tables and nothing in them; MLflow takes seconds to make them."""
-    state = tmp_path_factory.mktemp("state")
-    MlflowClient(f"sqlite:///{state}/mlflow.db").search_experiments(max_results=1)
-    return state
-
-
-@pytest.fixture
-def checkout(checkout: Path, empty_registry: Path) -> Path:
-    shutil.copytree(empty_registry, "state")
-    return checkout
-
-
-@pytest.fixture(scope="module")
-def released(template: Path, empty_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small checkout after one `keel release`."""
+def by_command(learnt: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small checkout after a `keel release` of what is learnt already."""
     root = tmp_path_factory.mktemp("released") / "checkout"
-    shutil.copytree(template, root)
-    shutil.copytree(empty_registry, root / "state")
+    shutil.copytree(learnt, root)
     with working_in(root):
         code, out, _ = keel("release", "--project", "pets")
         assert code == 0, out
@@ -81,8 +65,8 @@ def released(template: Path, empty_registry: Path, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture
-def at_released(released: Path) -> Iterator[None]:
-    with working_in(released):
+def at_released(by_command: Path) -> Iterator[None]:
+    with working_in(by_command):
         yield
 
 
@@ -268,9 +252,7 @@ def test_unexpected_error_is_one_sentence_and_its_traceback_a_file(checkout: Pat
     assert "NotADirectoryError" in Path("state/last-error.txt").read_text()
 
 
-def test_traceback_lies_where_the_state_is(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch, empty_registry: Path
-) -> None:
+def test_traceback_lies_where_the_state_is(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEEL_STATE", "elsewhere")
     shutil.move("state", "elsewhere")
     Path("runs").touch()
@@ -310,12 +292,11 @@ def test_new_project_is_begun_from_any_folder_of_the_checkout(checkout: Path, mo
     assert "make room" in keel("release", "--project", "cats", "--data", "pets")[2]
 
 
-def test_changed_data_under_dvc_stop_unless_the_record_may_say_so(checkout: Path, empty_registry: Path) -> None:
+def test_changed_data_under_dvc_stop_unless_the_record_may_say_so(checkout: Path) -> None:
     with Repo.init(no_scm=True) as repo:
         repo.add("pets")
     relabel(range(1), "dog")()
     assert "DirtyData: pets differs from pets.dvc; `dvc diff` shows where. Run `dvc add pets`" in refused()
-    shutil.copytree(empty_registry, "state", dirs_exist_ok=True)
     assert keel("release", "--project", "pets", "--allow-dirty")[0] == 0
     record = json.loads(next(Path("governance/decisions/pets").glob("*.json")).read_text())
     assert (record["data"]["versioned"], record["data"]["dirty"]) == (True, True)
@@ -389,14 +370,11 @@ def small_disk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_disk_that_fills_up_is_named_and_the_same_command_goes_on_once_there_is_room(
-    small_disk: Path, empty_registry: Path
-) -> None:
+def test_disk_that_fills_up_is_named_and_the_same_command_goes_on_once_there_is_room(small_disk: Path) -> None:
     assert (
         refused() == f"the disk is full ({Path.cwd()}); what was finished is kept: make room and run the same command"
     )
     kept = Path("runs/pets/check_data/stage.json").stat().st_mtime_ns
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
-    shutil.copytree(empty_registry, "state", dirs_exist_ok=True)
     assert keel("release", "--project", "pets")[0] == 0
     assert Path("runs/pets/check_data/stage.json").stat().st_mtime_ns == kept

@@ -252,7 +252,7 @@ DESKS = criterion(slice="test/desk=*", at_least=0.9)
 
 def test_a_good_slice_is_failed_no_more_often_for_having_many_neighbours() -> None:
     """Twenty slices, all on the bound: without Holm's correction a third of the verdicts would fail one of them."""
-    sets, n, slices = 500, 200, 20
+    sets, n, slices = 200, 200, 20
     corrected, alone = 0, 0
     for hits in np.random.default_rng(4).binomial(n, 0.9, (sets, slices)):
         findings = shares(hits, n)

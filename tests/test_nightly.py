@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import flows.cli
 import flows.nightly
 from flows.nightly import nightly
-from flows.release import release
+from flows.release import Released
 from tasks.counted import counted_images
 from tasks.errors import BadInput, Busy
 from tasks.lease import hold
@@ -34,21 +34,10 @@ WATCH = Path("governance/watch.yaml")
 NO_DRIFT = {"nights": 2, "first": dt.date(2099, 1, 1), "reason": "drift is not what the test is about"}
 
 
-@pytest.fixture(scope="module")
-def released(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small checkout with one champion."""
-
-    root = tmp_path_factory.mktemp("released") / "checkout"
-    shutil.copytree(template, root)
-    with working_in(root):
-        assert release(project="pets").version == "1"
-    return root
-
-
 @pytest.fixture(autouse=True)
-def with_champion(released: Path, tmp_path: Path) -> Iterator[None]:
+def with_champion(released: tuple[Path, Released], tmp_path: Path) -> Iterator[None]:
     """A copy as the working folder; the model is read from where it was logged."""
-    shutil.copytree(released, tmp_path / "checkout", ignore=shutil.ignore_patterns("mlartifacts", "uncommitted"))
+    shutil.copytree(released[0], tmp_path / "checkout", ignore=shutil.ignore_patterns("mlartifacts", "uncommitted"))
     with working_in(tmp_path / "checkout"):
         write_watch(WATCH, reference=NO_DRIFT)
         yield

@@ -34,13 +34,6 @@ NONE = {"champion": None, "challenger": None, "previous": None}
 TAGS = {"verdict": "PASS", "decision": "1", "data_version": "d"}
 
 
-@pytest.fixture(scope="module")
-def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)  # its tables are made once, then copied
-    return path
-
-
 @pytest.fixture
 def registry(tmp_path: Path, fresh_database: Path) -> Registry:
     shutil.copyfile(fresh_database, tmp_path / "mlflow.db")

@@ -68,10 +68,10 @@ def kill_in_the_middle(registry: Registry) -> None:
 
 
 @pytest.fixture(scope="module")
-def story(template: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> dict[str, Any]:
+def story(learnt: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each step said, by name; the checkout is left behind for a look."""
     root = tmp_path_factory.mktemp("signed") / "checkout"
-    shutil.copytree(template, root)
+    shutil.copytree(learnt, root)
     told: dict[str, Any] = {"root": root}
     with working_in(root):
         keys = write_roles(ROLES, root, ada=["compliance"], bob=["compliance"])
