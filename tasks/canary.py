@@ -88,6 +88,26 @@ def compare(table: pd.DataFrame, losses: dict[str, np.ndarray]) -> Compared:
     )
 
 
+def agreements_due(table: pd.DataFrame, labelled: np.ndarray) -> int:
+    """How many units without a label on which both models agree stand beside the labelled ones on which they differ.
+
+    Where a share of the units on which they differ has labels, the same share of those on which they agree counts, less
+    those that have labels themselves: so labels that were asked for where the two differ stand for all requests. A unit
+    is the project's or the request; only requests that both have answered are looked at.
+    """
+    both = (table["predicted_champion"].notna() & table["predicted_challenger"].notna()).to_numpy()
+    sound = both & ~(table["error_champion"].fillna("").ne("") | table["error_challenger"].fillna("").ne("")).to_numpy()
+    rows = table[sound]
+    differ = (rows["predicted_champion"] != rows["predicted_challenger"]).to_numpy()
+    unit = np.where(rows["unit"] != "", rows["unit"], rows["request_id"])
+    units = pd.DataFrame({"differ": differ, "told": labelled[sound]}).groupby(unit).any()
+    apart, told = units["differ"].to_numpy(bool), units["told"].to_numpy(bool)
+    if not apart.any():
+        return 0
+    share = (apart & told).sum() / apart.sum()
+    return max(0, int(share * (~apart).sum()) - int((~apart & told).sum()))
+
+
 def errors_of(table: pd.DataFrame, labels: pd.Series) -> dict[str, np.ndarray]:
     """For each side 1 where its most probable class is not the label (requests,), 0 where it is, nan without answer.
 

@@ -26,10 +26,10 @@ from tasks.canary import (
 from tasks.errors import EvidenceMissing
 from tasks.rollout import Standing
 from tasks.rollout_rules import SHADOW, RolloutRules
-from tasks.shadow import ShadowState, advance_shadow
+from tasks.shadow import ShadowState, advance_agreements, advance_shadow
 
 BOTH = ("better", "worse")
-COUNTS = ("nights", "labels", "units", "disagreements", "difference")
+COUNTS = ("nights", "labels", "units", "disagreements", "difference", "agreements")
 KEPT = ("source", "errors", "paired", "between", "seen")
 LOG, NIGHTS = "log", "nights"  # where evidence comes from: the service's answers, or the windows of the nights
 
@@ -99,6 +99,14 @@ def with_labels(evidence: Evidence, compared: Compared, margin: float, in_step: 
     errors = advance(known.errors, compared, margin)
     before = {} if in_step else {"before": combined(known.before, combined(errors, known.errors, -1), 1)}
     return known.model_copy(update={"errors": errors, **before, **sums})
+
+
+def with_agreements(evidence: Evidence, due: int, margin: float) -> Evidence:
+    """The evidence with the step's units on which both agree, `due` in all, those that it has already among them."""
+    more = due - evidence.in_step().agreements
+    if evidence.source == NIGHTS or more <= 0:
+        return evidence
+    return evidence.model_copy(update={"errors": advance_agreements(evidence.errors, more, margin)})
 
 
 def with_answers(evidence: Evidence, table: pd.DataFrame, found: Standing, rules: RolloutRules) -> Evidence:

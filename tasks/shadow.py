@@ -33,6 +33,7 @@ class ShadowState(BaseModel):
     units: int = 0
     disagreements: int = 0  # units on which they differ
     difference: float = 0.0  # the sum of the differences
+    agreements: int = 0  # units without a label on which they agree, which count as no difference against harm
 
 
 def advance_shadow(
@@ -67,6 +68,17 @@ def advance_shadow(
     )
 
 
+def advance_agreements(state: ShadowState, units: int, margin: float) -> ShadowState:
+    """The state after so many units without a label on which the two gave equal answers: neither can err more there.
+
+    Who labels disagreements alone would else see nothing but differences, and a challenger that is a little worse as
+    one that is much worse. They weigh in the bet that it does harm alone: promotion is for labels to show.
+    """
+    _, shrink = log_bets(np.zeros(1), margin)
+    worse = tuple((np.array(state.worse) + units * shrink[0]).tolist())
+    return state.model_copy(update={"worse": worse, "agreements": state.agreements + units})
+
+
 def log_bets(apart: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
     """What differences (units,) add to the logarithms of the bets on better and on worse, both (units, bets)."""
     better = np.log1p(np.outer(margin - apart, stakes(1 - margin)))
@@ -99,14 +111,19 @@ def judge_shadow(state: ShadowState, margin: float, error: float) -> tuple[str, 
 def seen(state: ShadowState) -> str:
     """What the bets rest on, in words."""
     return (
-        f"{state.labels} labels of {state.nights} nights, {state.disagreements} of {state.units} units answered "
+        f"{state.labels} labels of {state.nights} nights, {state.disagreements} of {all_units(state)} units answered "
         f"differently, {100 * mean_difference(state):+.1f} points of errors"
     )
 
 
 def mean_difference(state: ShadowState) -> float:
     """How much more the challenger errs so far, on average over the units."""
-    return state.difference / state.units if state.units else 0.0
+    return state.difference / all_units(state) if state.units else 0.0
+
+
+def all_units(state: ShadowState) -> int:
+    """Those with a label, and those without on which the two agree."""
+    return state.units + state.agreements
 
 
 def units_needed(state: ShadowState, margin: float, error: float) -> int:

@@ -10,7 +10,7 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.canary import compare, errors_of, side_by_side
+from tasks.canary import agreements_due, compare, errors_of, side_by_side
 from tasks.counted import counted_images, rows_to_count
 from tasks.digests import sha256_text
 from tasks.ledger import Entry, Ledger
@@ -18,7 +18,16 @@ from tasks.nights import shadow_of
 from tasks.prediction_log import read_labels_of, read_log
 from tasks.project import Project
 from tasks.rollout import Standing, began_at, last_of
-from tasks.rollout_evidence import Evidence, at_step, no_evidence, of_the_nights, telling, with_answers, with_labels
+from tasks.rollout_evidence import (
+    Evidence,
+    at_step,
+    no_evidence,
+    of_the_nights,
+    telling,
+    with_agreements,
+    with_answers,
+    with_labels,
+)
 from tasks.watch import Watch
 
 COLUMNS = ("request_id", "at", "key", "arm", "model", "predicted", "label", "error", "latency_ms", "about", "classes")
@@ -62,6 +71,8 @@ def watch_rollout(
         compared = compare(table[chosen], errors_of(table[chosen], labels[chosen]))
         evidence = with_labels(evidence, compared, watch.rollout.margin, in_step)
         used.append(table[chosen][compared.used])
+    due = agreements_due(table[~late], (labels != "").to_numpy()[~late])
+    evidence = with_agreements(evidence, due, watch.rollout.margin)
     evidence = with_answers(evidence, table, found, watch.rollout)
     asked = telling(table, ~table["request_id"].isin(on_record["request_id"]).to_numpy(), watch.labels_to_ask)
     counts = pd.concat(used).rename(columns={"request_id": "image_id"})

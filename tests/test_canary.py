@@ -6,12 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.canary import abstentions_of, as_answered, compare, errors_of, failures_of, side_by_side, slow_clients
+from tasks.canary import (
+    abstentions_of,
+    agreements_due,
+    as_answered,
+    compare,
+    errors_of,
+    failures_of,
+    side_by_side,
+    slow_clients,
+)
 from tasks.errors import EvidenceMissing
 from tasks.logged_answer import LoggedAnswer
 from tasks.rollout_evidence import advance
 from tasks.routing import CHALLENGER, CHAMPION
-from tasks.shadow import ShadowState, capital
+from tasks.shadow import DROP, HOLD, ShadowState, advance_agreements, advance_shadow, capital, judge_shadow
 
 NOON = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 DIGESTS = {CHAMPION: "a" * 64, CHALLENGER: "b" * 64}
@@ -130,3 +139,37 @@ def test_bets_between_the_arms_are_fair_at_the_margin_and_won_against_an_equal_c
     assert np.mean(ends) >= 1 - 3 * np.std(ends) / 300**0.5
     better = [capital(simulate(seed, -0.05, runs=40)[-1].better) for seed in range(10)]
     assert min(better) >= 20
+
+
+def test_agreements_count_in_the_share_in_which_disagreements_are_labelled() -> None:
+    said = [("cat", "dog")] * 4 + [("cat", "cat")] * 10
+    rows = [row(f"r{n}", CHAMPION, side, told[side == CHALLENGER]) for n, told in enumerate(said) for side in DIGESTS]
+    table = table_of(*rows)
+    number = table["request_id"].str[1:].astype(int).to_numpy()
+    assert agreements_due(table, number < 2) == 5  # half of the disagreements are labelled
+    assert agreements_due(table, (number < 2) | (number >= 12)) == 3  # two of the five have labels themselves
+    assert agreements_due(table, number >= 4) == 0
+    assert agreements_due(table.iloc[4:], number[4:] >= 0) == 0  # where none differ nothing was asked for
+
+
+def labelled_where_they_differ(seed: int, difference: float, agreements: bool, differ: float = 0.1) -> str:
+    """Thirty nights of 20 labels, all of them where the two differ; who errs `difference` more over all requests."""
+    random, state = np.random.default_rng(seed), BEGUN
+    for _ in range(30):
+        worse = (random.random(20) < (differ + difference) / 2 / differ).astype(float)
+        state = advance_shadow(state, 1 - worse, worse, np.arange(20), 0.03)
+        if agreements:
+            state = advance_agreements(state, round(20 / differ) - 20, 0.03)
+        verdict, _ = judge_shadow(state, 0.03, 0.05)
+        if verdict != HOLD:
+            return verdict
+    return HOLD
+
+
+def test_labels_where_the_two_differ_alone_take_off_no_challenger_within_the_margin() -> None:
+    dropped = [labelled_where_they_differ(seed, 0.02, agreements=True) == DROP for seed in range(200)]
+    assert sum(dropped) <= 0.05 * 200
+    without = [labelled_where_they_differ(seed, 0.02, agreements=False) == DROP for seed in range(200)]
+    assert sum(without) > 0.5 * 200
+    harmful = [labelled_where_they_differ(seed, 0.06, agreements=True) == DROP for seed in range(200)]
+    assert sum(harmful) > 0.9 * 200
