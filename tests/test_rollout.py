@@ -208,7 +208,7 @@ def test_tag_that_is_no_step_stops_neither_the_service_nor_an_abort(waiting: Reg
         waiting.tag("4", {TAG: text})
         with pytest.raises(DigestMismatch, match="is no step of a rollout"):
             standing(waiting)
-        follower = Follower(waiting, tmp_path / "kept", 1)
+        follower = Follower(PROJECT, waiting.chosen, 1)
         assert (follower.live.champion.version, follower.live.challenger) == ("3", None)
         assert "is no step of a rollout" in follower.forged
         assert any("is no step of a rollout" in said for _, fault, said in audit(waiting) if fault)
