@@ -272,7 +272,7 @@ class Story:
         self.twin()
 
     def worse(self, url: str, traffic: Traffic) -> dict[str, Any] | None:
-        """Version 2: shadow, 5 %, off; a wrong answer that a client got from it."""
+        """Version 2: shadow, 5 %, off; an image of a client that it misread, answered or withheld."""
         self.released("2", PLAIN, 11, "1")
         self.begun(url, "2")
         self.moved(traffic, self.sound, 300, ADVANCE, "shadow")
@@ -281,7 +281,8 @@ class Story:
         self.moved(traffic, self.negative, 400, ABORT, "five")
         wait_for(lambda: not has_arm(url, "2"), 60, "version 2 to be gone")
         by_challenger = [a for a in traffic.answers[begin:] if a["arm"] == CHALLENGER]
-        return next((a for a in by_challenger if a["label"] and a["label"] != a["truth"]), None)
+        misread = [a for a in by_challenger if a["predicted"] != a["truth"]]
+        return next((a for a in misread if a["label"]), misread[0] if misread else None)
 
     def better(self, url: str, traffic: Traffic) -> None:
         """Version 3 goes all the way while requests keep coming."""
@@ -301,7 +302,7 @@ class Story:
     def reported(self, url: str, answer: dict[str, Any] | None) -> None:
         """A user's report becomes a must-pass case."""
         if answer is None:
-            return self.check("report", "version 2 gave no client a wrong answer", False)
+            return self.check("report", "version 2 misread no image of a client", False)
         said = {"request_id": answer["request_id"], "consent": True, "retention": "days-365", "rating": 1}
         filed = httpx.post(f"{url}/feedback", json={**said, "correct_label": answer["truth"]}, timeout=10).json()["id"]
         words = [
