@@ -7,8 +7,8 @@ real service on loopback. Version 1 is released and served; the sound scans of t
 and the night is judged from the log alone. Version 2 is trained without scans in white on dark; the plan of this
 story does not ask for them. It goes into shadow beside sound scans, comes to 5 % of the clients, and is taken off
 when the scanner is set to negative, with the sentence that says why. Version 3 is trained with them, goes through all
-steps, and takes over while requests keep coming: none may be lost. One user who got a wrong answer from version 2
-reports it; the report becomes a must-pass case, and a twin of version 2 fails at the gate because of it.
+steps, and takes over while requests keep coming: none may be lost. One user whose scan version 2 misread reports it;
+the report becomes a must-pass case, and a twin of version 2 fails at the gate because of it.
 
 `--quick` trains shorter. Takes some minutes. Exits 0 only when every step came out as it must.
 """
