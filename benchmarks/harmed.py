@@ -26,7 +26,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,15 +127,20 @@ def write_story(root: Path) -> None:
     write_checkout(
         root, ("data", "backbones", f"runs/{NAME}"), (PRODUCTION, "nights", "served", "incidents", "evidently")
     )
+    narrow_rules(root, KEPT)
+    change_params(root, QUICK | {"shortlist": {"finalists": 1}})
+
+
+def narrow_rules(root: Path, kept: Mapping[str, tuple[str, ...]]) -> None:
+    """Leave the plan these criteria and no other section, and the register no risk of another desk."""
     plan = yaml.safe_load((root / PLAN).read_text(encoding="utf-8"))
     for section in UNASKED:
         plan[section] = {"none": WHY_NOT}
-    for section, names in KEPT.items():
+    for section, names in kept.items():
         plan[section] = [criterion for criterion in plan[section] if criterion["name"] in names]
     write_yaml(root / PLAN, plan)
     risks = yaml.safe_load((root / RISKS).read_text(encoding="utf-8"))
     write_yaml(root / RISKS, {"risks": [risk for risk in risks["risks"] if risk["id"] != ELSEWHERE]})
-    change_params(root, QUICK | {"shortlist": {"finalists": 1}})
 
 
 def train_with(root: Path, augmentation: dict[str, float], quick: bool) -> None:

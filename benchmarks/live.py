@@ -19,7 +19,6 @@ import json
 import os
 import random
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -41,7 +40,8 @@ import yaml
 from PIL import Image, ImageOps
 
 from benchmarks.checkouts import HERE, QUICK, change_params, quiet_flows, working_in, write_checkout, write_yaml
-from benchmarks.harmed import ELSEWHERE, KEPT, NAME, UNASKED, WHY_NOT
+from benchmarks.harmed import KEPT, NAME, narrow_rules
+from benchmarks.prefect_site import free_port
 from flows.nightly import nightly
 from flows.release import release
 from flows.rollout import rollout
@@ -52,13 +52,12 @@ from tasks.log_reading import read_log
 from tasks.night import HEALTHY
 from tasks.places import log_place
 from tasks.registry import Registry
-from tasks.risks import RISKS
 from tasks.rollout import ABORT, ADVANCE, BEGIN, PROMOTE
 from tasks.routing import CHALLENGER
 from tasks.settings import prepare_environment
 from tasks.verdict import FAIL
 
-PLAN, WATCH, SERVING = Path("governance/plan.yaml"), Path("governance/watch.yaml"), Path("governance/serving.yaml")
+WATCH, SERVING = Path("governance/watch.yaml"), Path("governance/serving.yaml")
 PLAIN = {"turn": 12, "shift": 0.08, "scale": 0.15}
 BOTH_WAYS = {**PLAIN, "polarity": 0.5}
 KEPT_HERE = {**KEPT, "standard": (*KEPT["standard"], "must-pass-cases")}
@@ -157,14 +156,7 @@ def white_on_dark(scan: Scan) -> Scan:
 def write_story(root: Path) -> None:
     """The checkout: this story's plan, steps of a rollout, and a service that keeps every image."""
     write_checkout(root, ("data", "backbones"), (PRODUCTION,))
-    plan = yaml.safe_load((root / PLAN).read_text(encoding="utf-8"))
-    for section in UNASKED:
-        plan[section] = {"none": WHY_NOT}
-    for section, names in KEPT_HERE.items():
-        plan[section] = [criterion for criterion in plan[section] if criterion["name"] in names]
-    write_yaml(root / PLAN, plan)
-    risks = yaml.safe_load((root / RISKS).read_text(encoding="utf-8"))
-    write_yaml(root / RISKS, {"risks": [risk for risk in risks["risks"] if risk["id"] != ELSEWHERE]})
+    narrow_rules(root, KEPT_HERE)
     watch = yaml.safe_load((root / WATCH).read_text(encoding="utf-8"))
     guards = watch["rollout"]["guards"]
     guards = {name: {**rules, "requests": 30} for name, rules in guards.items()}
@@ -188,9 +180,7 @@ def train_with(root: Path, augmentation: dict[str, float], seed: int, quick: boo
 @contextmanager
 def served(root: Path) -> Iterator[str]:
     """`keel serve` in a process of its own; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = [sys.executable, "-m", "flows.cli", "serve", "--project", NAME, "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(HERE)}
     with (root / "serve.log").open("w", encoding="utf-8") as log:

@@ -20,7 +20,6 @@ p99 of 4 clients by no more than half. The last column is processor time of all 
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -35,6 +34,7 @@ import httpx
 import numpy as np
 
 from benchmarks.load import Load, form_request, json_request, load, together
+from benchmarks.prefect_site import free_port
 
 HERE = Path(__file__).parent.parent
 CLIENTS = (1, 32)
@@ -215,13 +215,6 @@ def answers(page: str) -> bool:
         return httpx.get(page, timeout=5).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -112,15 +112,20 @@ class Facts:
             "service": rows,
         }
 
+    def reports(self) -> Any:
+        """The store of reports, opened once; RegistryTrouble when it is away."""
+        from tasks.feedback_store import FeedbackStore
+
+        self.store = self.store or FeedbackStore(feedback_url())
+        return self.store
+
     def file_report(self, fields: dict[str, Any]) -> str:
         """Keep what a user says; BadInput when it is not accepted, RegistryTrouble when the store is away."""
         from tasks.feedback import report_of
-        from tasks.feedback_store import FeedbackStore
 
         report = report_of(fields)
         try:
-            self.store = self.store or FeedbackStore(feedback_url())
-            filed = str(self.store.add(report))
+            filed = str(self.reports().add(report))
         except RegistryTrouble as error:
             self.unfiled = str(error)
             raise

@@ -13,7 +13,7 @@ from tasks.alerts import lasting
 from tasks.feedback import Filed
 from tasks.feedback_rules import TrendRules
 from tasks.feedback_trend import WORSE, opinion, trend
-from tasks.history import RESTORE, Deployment, deployments, who_did
+from tasks.history import RESTORE, Deployment, deployments, who_put_back
 from tasks.incident import INCIDENT
 from tasks.ledger import Entry
 from tasks.night import HARM, HEALTHY, Night
@@ -21,7 +21,7 @@ from tasks.nights import nights_on_record
 from tasks.rollout import HOLD, Standing, rollout_entries
 from tasks.rollout_rules import RolloutRules
 
-NIGHTS, TOLD = 21, 5  # nights that are shown as squares, and those whose sentences are told
+NIGHTS = 21  # that are shown as squares
 MOVES = 6  # of the rollouts
 MOOD = {HEALTHY: "good", HARM: "bad"}
 REPORTS = (  # what a release and the nights leave below the project's folder of runs
@@ -52,8 +52,7 @@ def what_is_live(entries: list[Entry]) -> dict[str, str] | None:
 
 def _why(deployed: Deployment) -> str:
     if deployed.since.body["action"] == RESTORE:
-        body = deployed.since.body
-        return f"put back in place of version {body['left']} by {who_did(body)}: {body['why']}"
+        return who_put_back(deployed.since)
     return (
         f"decision {deployed.decision.number} by {deployed.decision.body['by']}: {deployed.decision.body['sentence']}"
     )

@@ -15,8 +15,6 @@ from service.facts import Facts
 from service.status import Said, alarms_of, links_of, nights_of, reports_of, rollout_of, what_is_live
 from tasks.errors import KeelError
 from tasks.feedback_rules import FeedbackRules
-from tasks.feedback_store import FeedbackStore
-from tasks.places import feedback_url
 from tasks.project import Project
 from tasks.watch import Watch
 
@@ -46,7 +44,7 @@ class StatusPage:
         said = Said([], None, live.rollout, self.watch.rollout, self.feedback.trend, self.watch.today(now))
         try:
             entries = self.facts.follower.ledger.read(self.about.name)
-            filed = FeedbackStore(feedback_url()).read(self.about.name)
+            filed = self.facts.reports().read(self.about.name)
             said = Said(entries, filed, live.rollout, self.watch.rollout, self.feedback.trend, said.today)
         except KeelError as error:
             trouble = [*trouble, str(error)]

@@ -175,7 +175,7 @@ def _paragraph(project: str, deployed: Deployment, entries: list[Entry]) -> str:
     git = body["code"]
     lines = {
         "champion": f"version {deployed.version} of {project}, since {start.at} (entry {start.number}); {ended}",
-        **({"rollback": _rollback(start)} if start.body["action"] == RESTORE else {}),
+        **({"rollback": who_put_back(start)} if start.body["action"] == RESTORE else {}),
         "decision": f"{deployed.decision.number} by {body['by']}, {deployed.decision.at}",
         "approval": describe_approvals(deployed.decision, entries),
         "verdict": body["sentence"],
@@ -189,7 +189,7 @@ def _paragraph(project: str, deployed: Deployment, entries: list[Entry]) -> str:
     return "\n".join(f"{name:12}{line}" for name, line in lines.items())
 
 
-def _rollback(entry: Entry) -> str:
+def who_put_back(entry: Entry) -> str:
     """Who put a version back in place of which other one, and why."""
     body = entry.body
     return f"put back in place of version {body['left']} by {who_did(body)}: {body['why']}"
@@ -198,7 +198,7 @@ def _rollback(entry: Entry) -> str:
 def _section(deployed: Deployment, before: Deployment | None, refused: list[Entry]) -> list[str]:
     if deployed.put_back:
         head = f"## Version {deployed.version} again, {deployed.since.at[:16].replace('T', ' ')}\n"
-        said = f"Rollback, entry {deployed.since.number}: {_rollback(deployed.since)}."
+        said = f"Rollback, entry {deployed.since.number}: {who_put_back(deployed.since)}."
         return [head, said, f"It is live under decision {deployed.decision.number}.", *(_refusal(e) for e in refused)]
     body, decision = deployed.decision.body, deployed.decision
     again = "" if deployed.since == deployed.start else ", confirmed"
