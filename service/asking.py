@@ -92,7 +92,8 @@ class Asking:
         try:
             async with asyncio.timeout(self.rules.request.seconds):
                 entered = await self._enter_all(base, asked.images, [kept, other] if other else [kept])
-                said = await asyncio.gather(*(self._ask(kept, one) for one in entered))
+                asked_of = [self._ask(kept, one) for one in entered]  # all at once, so that they share a batch
+                said = [await one for one in asked_of] if len(asked_of) == 1 else await asyncio.gather(*asked_of)
         except tuple(CODES) as problem:
             error, taken = str(problem) or TOO_LATE, 1000 * (time.perf_counter() - began)
             for row, image in [(one.row, one.image) for one in entered] or [(base, None)]:

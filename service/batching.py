@@ -1,26 +1,26 @@
 """Images that wait together go to a worker together.
 
-LitServe carries each message through a manager process, at about a third of a millisecond of processor time on both
-sides; so a message holds a batch, put together here, and not an image. As soon as a worker has room the images that
-wait for one model are sent: a single one never waits for company, and under load the batches grow by themselves. One
-batch waits behind the one that is being answered, so that a worker is never idle while a message travels.
+As soon as a worker has room the images that wait for one model are sent: a single one never waits for company, and
+under load the batches grow by themselves. One batch waits behind the one that is being answered, so that a worker is
+never idle while a message travels.
 """
 
 import asyncio
+import itertools
+import socket
 import time
-import uuid
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from litserve.specs.base import LitSpec
-from litserve.utils import LitAPIStatus, ResponseBufferItem
 
 from service.messages import Answers, Batch, Failed, Kept, Prepared
+from service.wires import OverWire, Wire
 
 AHEAD = 2  # batches a worker may have: the one it answers and the next
 PATIENCE = 0.05  # seconds between two questions whether a model is loaded
+TRIES = 2  # workers that may die over an image before it is given up
 
 
 class Overloaded(Exception):
@@ -38,33 +38,58 @@ class Waiting:
     kept: Kept
     pixels: np.ndarray
     future: "asyncio.Future[tuple[Answers, int]]"
+    tries: int = 0
 
 
-class Batching(LitSpec):
-    """The web process's end of LitServe's queues."""
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """A message that a worker has, since when, and its answer, which is None when the worker died over it."""
 
-    def __init__(self, workers: int, most_images: int, most_waiting: int) -> None:
-        super().__init__()
-        self.api_path = "/predict"
-        self.workers, self.most_images, self.most_waiting = workers, most_images, most_waiting
+    place: int
+    since: float
+    answer: "asyncio.Future[Answers | Prepared | Failed | None]"
+
+
+class Batching:
+    """The web process's end of the wires to the workers, which are told by their places from 0."""
+
+    def __init__(self, most_images: int, most_waiting: int) -> None:
+        self.most_images, self.most_waiting = most_images, most_waiting
+        self.workers = 1
+        self.loop = OverWire()
+        self.wires: dict[int, Wire] = {}
         self.waiting: deque[Waiting] = deque()
-        self.under_way = 0
-        self.sent: dict[uuid.UUID, float] = {}  # when each message went out that has no answer yet
-        self.heard: dict[int, float] = {}  # by worker: when it last answered; a worker that begins is not in it
+        self.numbers = itertools.count()
+        self.sent: dict[int, Sent] = {}
+        self.heard: dict[int, float] = {}  # by place: when it last answered; a worker that begins is not in it
+        self.under_way: dict[int, int] = {}  # by place: batches
         self.sending: set[asyncio.Task[None]] = set()
         self.seen: Any = None  # called with the size of each batch
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What a worker needs of it: nothing but the names that LitServe asks for."""
-        return {"api_path": self.api_path, "_server": None, "_endpoints": []}
+    def lay(self, place: int) -> None:
+        """A fresh wire for a worker that is to start, which takes its end along; call `open` when it has started."""
+        ours, self.loop.theirs[place] = socket.socketpair()
+        self.wires[place] = Wire(ours, lambda number, said: self._hear(place, number, said), lambda: self.lose(place))
 
-    def decode_request(self, request: Any, context_kwargs: dict[str, Any] | None = None) -> Any:
-        """As it comes."""
-        return request
+    async def open(self) -> None:
+        """Listen to the workers that have started since the last time."""
+        started, self.loop.theirs = self.loop.theirs, {}
+        for place, theirs in started.items():
+            theirs.close()
+            await self.wires[place].open()
+            self.under_way[place] = 0
+        self._send()
 
-    def encode_response(self, output: Any, context_kwargs: dict[str, Any] | None = None) -> Any:
-        """As it is."""
-        return output
+    def lose(self, place: int) -> None:
+        """The worker is gone, or given up: what it has goes to another one."""
+        wire = self.wires.pop(place, None)
+        if wire is not None:
+            wire.close()
+        self.heard.pop(place, None)
+        self.under_way.pop(place, None)
+        for sent in [sent for sent in self.sent.values() if sent.place == place]:
+            if not sent.answer.done():
+                sent.answer.set_result(None)
 
     def ask(self, kept: Kept, pixels: np.ndarray) -> "asyncio.Future[tuple[Answers, int]]":
         """The answers to the batch that an image, uint8 (3, S, S), comes into, and its place there.
@@ -78,26 +103,34 @@ class Batching(LitSpec):
         self._send()
         return one.future
 
-    async def prepare(self, kept: Kept, seconds: float, workers: int | None = None) -> None:
-        """Have every worker, or so many, load the model, while they go on answering; NoAnswer when one cannot, or not
-        in time."""
-        wanted = self.workers if workers is None else workers
-        ready, until = set[int](), time.monotonic() + seconds
-        while len(ready) < wanted:
-            said = await self._exchange(Batch(kept, None))
+    async def prepare(self, kept: Kept, seconds: float) -> None:
+        """Have every worker load the model, while they go on answering; NoAnswer when one cannot, or not in time."""
+        await asyncio.gather(*(self._prepare(place, kept, seconds) for place in range(self.workers)))
+
+    async def prepare_any(self, kept: Kept, seconds: float) -> None:
+        """Have one worker that is there load the model; NoAnswer when there is none, or it cannot."""
+        await self._prepare(next(iter(self.under_way), 0), kept, seconds)
+
+    async def _prepare(self, place: int, kept: Kept, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while True:
+            said = await self._exchange(place, Batch(kept, None))
             if not isinstance(said, Prepared):
                 raise NoAnswer(said.sentence if isinstance(said, Failed) else "the worker died")
-            if said.state not in ("ready", "loading"):
-                raise NoAnswer(said.state)
             if said.state == "ready":
-                ready.add(said.worker)
+                return
+            if said.state != "loading":
+                raise NoAnswer(said.state)
             if time.monotonic() > until:
                 raise NoAnswer(f"loading took more than {seconds:g} s")
-            await asyncio.sleep(PATIENCE if len(ready) < wanted else 0)
+            await asyncio.sleep(PATIENCE)
 
     def _send(self) -> None:
         """Put batches together while there is room for them; who went away in the meantime is left out."""
-        while self.waiting and self.under_way < AHEAD * self.workers:
+        while self.waiting and self.under_way:
+            place = min(self.under_way, key=lambda at: self.under_way[at])
+            if self.under_way[place] >= AHEAD:
+                return
             batch, others, kept = list[Waiting](), deque[Waiting](), None
             while self.waiting and len(batch) < self.most_images:
                 one = self.waiting.popleft()
@@ -107,52 +140,55 @@ class Batching(LitSpec):
                 (batch if one.kept.digest == kept.digest else others).append(one)
             self.waiting.extendleft(reversed(others))
             if batch:
-                self.under_way += 1
-                task = asyncio.create_task(self._answer(batch))
+                self.under_way[place] += 1
+                task = asyncio.create_task(self._answer(place, batch))
                 self.sending.add(task)
                 task.add_done_callback(self.sending.discard)
 
-    async def _answer(self, batch: list[Waiting]) -> None:
+    async def _answer(self, place: int, batch: list[Waiting]) -> None:
+        wire = self.wires[place]
         try:
-            message = Batch(batch[0].kept, np.stack([one.pixels for one in batch]))
-            said = await self._exchange(message) or await self._exchange(message)  # a worker that died was replaced
+            said = await self._exchange(place, Batch(batch[0].kept, np.stack([one.pixels for one in batch])))
             if self.seen:
                 self.seen(len(batch))
-            for place, one in enumerate(batch):
-                if one.future.done():
-                    continue
-                if isinstance(said, Answers):
-                    one.future.set_result((said, place))
-                else:
-                    sentence = said.sentence if isinstance(said, Failed) else "the worker died, twice"
-                    one.future.set_exception(NoAnswer(sentence))
+            for at, one in enumerate(batch):
+                if not one.future.done():
+                    self._settle(one, said, at)
         except Exception as error:
             for one in batch:
                 if not one.future.done():
                     one.future.set_exception(error)
         finally:
-            self.under_way -= 1
+            if self.wires.get(place) is wire:
+                self.under_way[place] -= 1
             self._send()
 
-    async def _exchange(self, message: Batch) -> Answers | Prepared | Failed | None:
-        """One message and its answer; None when the worker died over it."""
-        uid, event = uuid.uuid4(), asyncio.Event()
-        item = self.response_buffer[uid] = ResponseBufferItem(event=event)
-        self.sent[uid] = time.monotonic()
-        try:
-            self.request_queue.put((0, uid, time.monotonic(), message))
-            await event.wait()
-            said, status = item.response
-        finally:
-            del self.response_buffer[uid], self.sent[uid]
-        if status != LitAPIStatus.OK:
-            return None
-        if item.worker_id is not None and not (isinstance(said, Prepared) and said.state == "loading"):
-            self.heard[item.worker_id] = time.monotonic()
-        return said
+    def _settle(self, one: Waiting, said: Answers | Prepared | Failed | None, at: int) -> None:
+        """Give the image its answer; one whose worker died waits for the next, once."""
+        one.tries += said is None
+        if isinstance(said, Answers):
+            one.future.set_result((said, at))
+        elif said is None and one.tries < TRIES:
+            self.waiting.appendleft(one)
+        else:
+            sentence = said.sentence if isinstance(said, Failed) else "the worker died, twice"
+            one.future.set_exception(NoAnswer(sentence))
 
-    def give_up(self, uid: uuid.UUID) -> None:
-        """Wait for a message's answer no longer: the worker that had it is gone."""
-        item = self.response_buffer[uid]
-        item.response = (None, LitAPIStatus.ERROR)
-        item.event.set()
+    async def _exchange(self, place: int, message: Batch) -> Answers | Prepared | Failed | None:
+        """One message and its answer; None when the worker is not there or dies over it."""
+        if place not in self.under_way:
+            return None
+        number = next(self.numbers)
+        self.sent[number] = Sent(place, time.monotonic(), asyncio.get_running_loop().create_future())
+        try:
+            self.wires[place].send(number, message)
+            return await self.sent[number].answer
+        finally:
+            del self.sent[number]
+
+    def _hear(self, place: int, number: int, said: Answers | Prepared | Failed) -> None:
+        if not (isinstance(said, Prepared) and said.state == "loading"):
+            self.heard[place] = time.monotonic()
+        sent = self.sent.get(number)
+        if sent is not None and not sent.answer.done():
+            sent.answer.set_result(said)

@@ -59,7 +59,7 @@ class Facts:
             found.append(f"the log takes no rows: {log.problem}")
         try:
             async with asyncio.timeout(READY_SECONDS):
-                await self.asking.batching.prepare(self.follower.live.champion, READY_SECONDS, workers=1)
+                await self.asking.batching.prepare_any(self.follower.live.champion, READY_SECONDS)
         except (NoAnswer, TimeoutError) as error:
             found.append(f"no checked model answers: {error or 'not in time'}")
         return shapes.Ready(ready=not found, trouble=found)

@@ -1,8 +1,4 @@
-"""What travels between the web process and the workers.
-
-LitServe's manager process unpacks every message on its way, so this module imports nothing heavy: the manager would
-hold a copy of PyTorch.
-"""
+"""What travels between the web process and the workers; nothing heavy is imported for it."""
 
 from dataclasses import dataclass
 from pathlib import Path

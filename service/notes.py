@@ -4,10 +4,11 @@ import atexit
 import json
 import logging
 import sys
+import threading
 import time
+from collections import deque
 from datetime import UTC, datetime
-from logging.handlers import QueueHandler, QueueListener
-from queue import SimpleQueue
+from typing import TextIO
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +16,8 @@ from service.counted import Counted
 
 ROUTES = ("/predict", "/feedback", "/health", "/ready", "/version", "/metrics", "/openapi.json", "/")
 QUIET = ("/health", "/ready", "/metrics")  # which are asked every few seconds, and noted only when they fail
+TOGETHER = 0.2  # seconds that a line may wait for others
+MOST_LINES = 100_000  # that wait for whoever reads them; then the oldest are lost
 logger = logging.getLogger("service.requests")
 
 
@@ -35,24 +38,44 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-class AsItIs(QueueHandler):
-    """Hands a record to the other thread unformatted: both are of one process."""
+class Lines(logging.Handler):
+    """Keeps records until a thread writes them, some at once: no request waits for a terminal or a pipe, and no thread
+    is woken for every one of a thousand requests a second."""
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Nothing is left to do here."""
-        return record
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self.stream, self.stopped = stream, threading.Event()
+        self.waiting: deque[logging.LogRecord] = deque(maxlen=MOST_LINES)
+        self.setFormatter(JsonLines())
+        self.thread = threading.Thread(target=self._run, name="lines", daemon=True)
+        self.thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take it."""
+        self.waiting.append(record)
+
+    def close(self) -> None:
+        """Write what waits."""
+        self.stopped.set()
+        self.thread.join()
+        super().close()
+
+    def _run(self) -> None:
+        while not self.stopped.wait(TOGETHER):
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        lines = [self.format(self.waiting.popleft()) for _ in range(len(self.waiting))]
+        if lines:
+            self.stream.write("\n".join(lines) + "\n")
+            self.stream.flush()
 
 
 def write_json_lines() -> None:
-    """Send what the service, the tasks and the server of HTTP say to standard error, a line of JSON each.
-
-    A thread writes them, so that no request waits for a terminal or a pipe.
-    """
-    stream, lines = logging.StreamHandler(sys.stderr), SimpleQueue[logging.LogRecord]()
-    stream.setFormatter(JsonLines())
-    handler, listener = AsItIs(lines), QueueListener(lines, stream)
-    listener.start()
-    atexit.register(listener.stop)
+    """Send what the service, the tasks and the server of HTTP say to standard error, a line of JSON each."""
+    handler = Lines(sys.stderr)
+    atexit.register(handler.close)
     for name, level in {"service": "INFO", "tasks": "INFO", "uvicorn": "WARNING", "litserve": "WARNING"}.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

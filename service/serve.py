@@ -42,7 +42,7 @@ from tasks.settings import Settings
 from tasks.watch import load_watch
 
 LOAD_SECONDS = 120.0  # in which every worker must have loaded a version
-SWITCH_SECONDS = 0.001  # after which a decoder makes room for the event loop; Python's own 5 ms are an answer's time
+SWITCH_SECONDS = 0.0002  # after which a decoder makes room for the event loop; Python's own 5 ms are an answer's time
 DRAIN_SECONDS = 30  # that requests under way have at the end
 
 
@@ -63,10 +63,14 @@ def serve(
     sys.setswitchinterval(SWITCH_SECONDS)
     mp.set_start_method("spawn", force=True)  # LitServe's manager would be forked with the registry's connections
     counted = Counted()
-    batching = Batching(workers, rules.batch.most_images, rules.request.waiting)
+    batching = Batching(rules.batch.most_images, rules.request.waiting)
     batching.seen = counted.batches.observe
-    lit = litserve.LitServer(Worker(spec=batching), workers_per_device=workers, timeout=False, restart_workers=True)
+    lit = litserve.LitServer(
+        Worker(loop=batching.loop), workers_per_device=workers, timeout=False, restart_workers=True
+    )
     batching.workers = workers * len(lit.devices)
+    for place in range(batching.workers):
+        batching.lay(place)
     watched = Workers(lit, batching, rules.request.seconds, LOAD_SECONDS)
     log = LogOut(log_place(), rules.log.flush_seconds, rules.keep.share)
     off_path = OffPath(rules.off_path, load_aside)
@@ -76,24 +80,24 @@ def serve(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with lit.lifespan(lit.app):
-            loop = asyncio.get_running_loop()
-            await batching.prepare(follower.live.champion, LOAD_SECONDS)
+        await batching.open()
+        loop = asyncio.get_running_loop()
+        await batching.prepare(follower.live.champion, LOAD_SECONDS)
 
-            def prepare(kept: Kept) -> None:
-                asyncio.run_coroutine_threadsafe(batching.prepare(kept, LOAD_SECONDS), loop).result(LOAD_SECONDS + 5)
+        def prepare(kept: Kept) -> None:
+            asyncio.run_coroutine_threadsafe(batching.prepare(kept, LOAD_SECONDS), loop).result(LOAD_SECONDS + 5)
 
-            async def warm() -> None:
-                for kept in (follower.live.champion, follower.live.challenger):
-                    if kept is not None:
-                        await batching.prepare(kept, LOAD_SECONDS)
+        async def warm() -> None:
+            for kept in (follower.live.champion, follower.live.challenger):
+                if kept is not None:
+                    await batching.prepare(kept, LOAD_SECONDS)
 
-            off_path.then = asking.answered_off_path
-            follower.follow(prepare)
-            watch = asyncio.create_task(watched.watch(warm))
-            yield
-            watch.cancel()
-            follower.stopped.set()
+        off_path.then = asking.answered_off_path
+        follower.follow(prepare)
+        watch = asyncio.create_task(watched.watch(warm))
+        yield
+        watch.cancel()
+        follower.stopped.set()
         await asyncio.to_thread(off_path.close)
         await asyncio.to_thread(log.close)
 

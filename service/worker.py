@@ -1,7 +1,8 @@
 """What a worker process does: it holds models and answers batches of images, each with the model that it names.
 
-LitServe starts the workers, places them on devices, and carries messages. A model is loaded beside the answering, so
-that a move of the champion costs no request its time; a batch finds its model loaded, or waits for it.
+LitServe starts the workers and places them on devices; messages come over a wire (service/wires.py). A model is loaded
+beside the answering, so that a move of the champion costs no request its time; a batch finds its model loaded, or waits
+for it.
 """
 
 import os
@@ -17,8 +18,8 @@ from service.messages import Answers, Batch, Failed, Kept, Prepared
 from service.orphans import end_with_parent
 from tasks.digests import identity
 from tasks.errors import DigestMismatch
+from tasks.frozen import FrozenScorer
 from tasks.guard import Guard
-from tasks.penultimate import FeatureScorer
 
 MODELS = 3  # that a worker holds: champion, challenger, and the one that was champion a moment ago
 
@@ -27,7 +28,7 @@ MODELS = 3  # that a worker holds: champion, challenger, and the one that was ch
 class Loaded:
     """A model and its guard, in memory."""
 
-    scorer: FeatureScorer
+    scorer: FrozenScorer
     guard: Guard
 
     @classmethod
@@ -35,12 +36,11 @@ class Loaded:
         """From disk; DigestMismatch when the files are not the ones that were checked."""
         if identity(kept.model) != kept.digest:
             raise DigestMismatch(f"{kept.model} is not the model {kept.digest}; remove the folder, it is fetched again")
-        return cls(FeatureScorer(kept.model, device), Guard.load(kept.guard))
+        return cls(FrozenScorer(kept.model, device), Guard.load(kept.guard))
 
     def answer(self, pixels: np.ndarray) -> Answers:
         """One forward pass, and what the guard thinks."""
-        probabilities, features = self.scorer.answer(torch.from_numpy(pixels))
-        return Answers(probabilities, features, self.guard.scores(pixels, probabilities, features, self.scorer.answer))
+        return Answers(*self.guard.ask(pixels, self.scorer.answer))
 
 
 def load_aside(kept: Kept) -> Loaded:
@@ -63,20 +63,12 @@ class Worker(litserve.LitAPI):
         self.troubles: dict[str, str] = {}
         self.loading = threading.Lock()
 
-    def decode_request(self, request: Batch) -> Batch:
-        """As it comes: the web process has decoded it."""
-        return request
-
     def predict(self, x: Batch) -> Answers | Prepared | Failed:
         """The answers, or how far the model is loaded."""
         try:
             return self._prepare(x.kept) if x.pixels is None else self._loaded(x.kept).answer(x.pixels)
         except Exception as error:  # whatever a model raises is its answer: the worker goes on
             return Failed(f"{type(error).__name__}: {error}"[:300])
-
-    def encode_response(self, output: Answers | Prepared | Failed) -> Answers | Prepared | Failed:
-        """As it is."""
-        return output
 
     def _prepare(self, kept: Kept) -> Prepared:
         if kept.digest in self.models:

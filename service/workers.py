@@ -50,7 +50,7 @@ class Workers:
             try:
                 await asyncio.to_thread(len, self.lit.workers_setup_status)
             except (EOFError, OSError) as error:
-                self.broken = f"the process that carries messages to the workers is gone ({type(error).__name__})"
+                self.broken = f"the process through which workers are started is gone ({type(error).__name__})"
                 logger.critical("%s; the service ends, so that it can be started anew", self.broken)
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
@@ -66,18 +66,14 @@ class Workers:
 
     def _end_those_that_hang(self) -> None:
         now = time.monotonic()
-        for uid, since in list(self.batching.sent.items()):
-            if now - since < self.seconds:
-                continue
-            holder = self.batching.response_buffer[uid].worker_id
-            places = range(len(self.lit.inference_workers)) if holder is None else [holder]
-            if any(self._starts(place, now) for place in places):
-                continue  # it loads its model, or will take the batch when it has
-            for place in places:
-                if holder is not None or self.batching.heard.get(place, 0) < since:
-                    logger.error("worker %d has hung for %.0f s, and is killed", place, now - since)
-                    self.lit.inference_workers[place].kill()
-            self.batching.give_up(uid)
+        for place in {sent.place for sent in self.batching.sent.values()}:
+            since = min(sent.since for sent in self.batching.sent.values() if sent.place == place)
+            waited = now - max(since, self.batching.heard.get(place, 0))
+            if waited < self.seconds or self._starts(place, now):
+                continue  # a worker that starts loads its model, and will take the batch when it has
+            logger.error("worker %d has hung for %.0f s, and is killed", place, waited)
+            self.lit.inference_workers[place].kill()
+            self.batching.lose(place)
 
     def _starts(self, place: int, now: float) -> bool:
         return place not in self.batching.heard and now - self.started.get(place, now) < self.load_seconds
@@ -87,12 +83,12 @@ class Workers:
         dead = [place for place, process in enumerate(self.lit.inference_workers) if not process.is_alive()]
         for place in dead:
             logger.error("worker %d died (exit code %s)", place, self.lit.inference_workers[place].exitcode)
-            self.batching.heard.pop(place, None)
-            for uid in [uid for uid, item in self.batching.response_buffer.items() if item.worker_id == place]:
-                self.batching.give_up(uid)
+            self.batching.lose(place)
+            self.batching.lay(place)
             api = self.lit.litapi_connector.lit_apis[0]
             self.started[place] = time.monotonic()
             fresh = await asyncio.to_thread(self.lit.launch_single_inference_worker, api, place)
             self.lit.inference_workers[place] = fresh
+            await self.batching.open()
             self.restarts += 1
         return bool(dead)

@@ -5,14 +5,15 @@ detection of black-box adversarial attacks", section 3). Each client's last pict
 (tasks/fingerprints.py), for a while, and so few that memory stays bounded whoever asks.
 """
 
+import itertools
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from tasks.errors import BadInput
-from tasks.fingerprints import hamming
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,17 @@ class BurstLimits:
     near_bits: int = 6  # of 64 that may differ; of two pictures that have nothing in common about 32 do
     seconds: float = 300.0
     pictures: int = 128  # the newest of each client
-    clients: int = 2048  # the newest; with all their pictures about 35 MB
+    clients: int = 2048  # the newest; with all their pictures about 5 MB
     burst: int = 20  # near-duplicates within the time that make a burst
+
+
+@dataclass(frozen=True, eq=False)
+class Recent:
+    """A client's newest pictures, in a ring: the hash of each, uint64 (pictures,), and when it came."""
+
+    pictures: np.ndarray
+    times: np.ndarray
+    came: Iterator[int]
 
 
 class Bursts:
@@ -33,18 +43,20 @@ class Bursts:
         if min(limits.pictures, limits.clients, limits.burst) < 1 or not 0 < limits.seconds < math.inf:
             raise BadInput(f"bursts cannot be told by {limits}; every limit must be above 0")
         self.limits = limits
-        self.seen: OrderedDict[str, deque[tuple[float, int]]] = OrderedDict()
+        self.seen: OrderedDict[str, Recent] = OrderedDict()
 
     def see(self, key: str, picture: int, at: float) -> int:
         """Take note of a client's picture (a perceptual hash), and count those before it that are nearly the same."""
         limits = self.limits
-        recent = self.seen.setdefault(key, deque(maxlen=limits.pictures))
+        recent = self.seen.get(key)
+        if recent is None:
+            ring = np.zeros(limits.pictures, np.uint64), np.full(limits.pictures, -math.inf)
+            recent = self.seen[key] = Recent(*ring, itertools.count())
         self.seen.move_to_end(key)
-        while recent and recent[0][0] <= at - limits.seconds:
-            recent.popleft()
-        known = np.array([one for _, one in recent], dtype=np.uint64)
-        near = int((hamming(np.array([picture], dtype=np.uint64), known) <= limits.near_bits).sum())
-        recent.append((at, picture))
+        differ = np.bitwise_count(recent.pictures ^ np.uint64(picture))
+        near = int(((differ <= limits.near_bits) & (recent.times > at - limits.seconds)).sum())
+        place = next(recent.came) % limits.pictures
+        recent.pictures[place], recent.times[place] = picture, at
         while len(self.seen) > limits.clients:
             self.seen.popitem(last=False)
         return near

@@ -101,28 +101,28 @@ class Guard:
         text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
         (folder / GUARD).write_text(text + "\n", encoding="utf-8")
 
-    def scores(
-        self, pixels: np.ndarray, probabilities: np.ndarray, features: np.ndarray, answer: Answer
-    ) -> list[dict[str, float]]:
-        """One dictionary an image from uint8 (N, 3, S, S), and what the model says of them: (N, K) and (N, D).
+    def ask(self, pixels: np.ndarray, answer: Answer) -> tuple[np.ndarray, np.ndarray, list[dict[str, float]]]:
+        """What a model says of uint8 (N, 3, S, S), probabilities (N, K) and features (N, D), and N times the scores.
 
-        `answer` asks the model once more, for squeezed copies of all sampled images in one batch; "squeezing" is not
-        there for an image that was not sampled.
+        `answer` is asked once, for the images and for squeezed copies of those sampled; "squeezing" is not there for an
+        image that was not.
         """
-        if not len(pixels) == len(probabilities) == len(features):
-            raise BadInput(
-                f"{len(pixels)} images came with {len(probabilities)} answers and {len(features)} rows of features"
-            )
-        tensor = torch.from_numpy(np.ascontiguousarray(pixels))
-        apart = distances(features, self.whitener, self.centres)
-        fine = high_frequency(tensor, self.facts.radius)
-        found = [{OOD: float(a), HIGH_FREQUENCY: float(f)} for a, f in zip(apart, fine, strict=True)]
+        images = torch.from_numpy(np.ascontiguousarray(pixels))
         sampled = [place for place, image in enumerate(pixels) if self.is_sampled(image)]
-        if sampled:
-            told, _ = answer(squeezed(tensor[sampled], self.facts.bits, self.facts.window))
-            for place, score in zip(sampled, moved(probabilities[sampled], told), strict=True):
-                found[place][SQUEEZING] = float(score)
-        return found
+        asked = [images, squeezed(images[sampled], self.facts.bits, self.facts.window)] if sampled else [images]
+        probabilities, features = answer(torch.cat(asked))
+        if not len(probabilities) == len(features) == len(images) + 2 * len(sampled):
+            raise BadInput(
+                f"{len(images)} images and {2 * len(sampled)} copies came with {len(probabilities)} answers and "
+                f"{len(features)} rows of features"
+            )
+        (probabilities, told), features = np.split(probabilities, [len(images)]), features[: len(images)]
+        apart = distances(features, self.whitener, self.centres)
+        fine = high_frequency(images, self.facts.radius)
+        found = [{OOD: float(a), HIGH_FREQUENCY: float(f)} for a, f in zip(apart, fine, strict=True)]
+        for place, score in zip(sampled, moved(probabilities[sampled], told), strict=True):
+            found[place][SQUEEZING] = float(score)
+        return probabilities, features, found
 
     def is_sampled(self, image: np.ndarray) -> bool:
         """Whether squeezing is asked of an image: a fixed share of all, told by the sha256 of their pixels."""

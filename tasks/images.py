@@ -6,6 +6,7 @@ imports nothing but Pillow, NumPy, the standard library and the errors.
 """
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def read_image(content: bytes, most_pixels: int = MOST_PIXELS) -> tuple[Image.Im
     except UnreadableImage as problem:
         return None, facts | {"problem": str(problem)}
     grey = np.asarray(image.convert("L"))
-    brightness, contrast, sharpness = float(grey.mean()), float(grey.std()), _sharpness(grey)
+    brightness, variance = _moments(grey.ravel().astype(np.int64))
+    contrast, sharpness = math.sqrt(variance), _sharpness(grey)
     facts |= {"brightness": brightness, "contrast": contrast, "sharpness": sharpness}
     return image, facts | header | {"width": image.width, "height": image.height, "decodable": True}
 
@@ -200,4 +202,10 @@ def _sharpness(grey: np.ndarray) -> float:
         return 0.0
     level = grey.astype(np.int16)
     laplacian = level[1:-1, :-2] + level[1:-1, 2:] + level[:-2, 1:-1] + level[2:, 1:-1] - 4 * level[1:-1, 1:-1]
-    return float(laplacian.var(dtype=np.float64))
+    return _moments(laplacian.ravel().astype(np.int64))[1]
+
+
+def _moments(whole: np.ndarray) -> tuple[float, float]:
+    """Mean and variance of whole numbers, int64 (N,), from their exact sums."""
+    n, total, squares = whole.size, int(whole.sum()), int(whole @ whole)
+    return total / n, (squares * n - total**2) / n**2

@@ -12,6 +12,7 @@ from tasks.log_parts import LABEL_SCHEMA, content_of, labels_folder, read_parts
 from tasks.log_store import open_store, part_name
 
 SHOWN = 5
+REPORTED = "feedback "  # how the source of a label begins that a user's report became
 
 
 def add_labels(place: str, project: str, rows: pd.DataFrame) -> int:

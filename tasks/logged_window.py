@@ -17,6 +17,7 @@ import pandas as pd
 
 from tasks.digests import sha256_bytes
 from tasks.folders import MEASURED
+from tasks.log_labels import REPORTED
 from tasks.night_tables import KEPT
 from tasks.windows import Window
 
@@ -50,9 +51,10 @@ def logged_window(rows: pd.DataFrame) -> LoggedWindow:
 def labels_file(requests: pd.DataFrame, labels: pd.DataFrame, time_zone: str) -> pd.DataFrame:
     """labels.csv of a window: file_name, label, labelled_at in that time zone; the first told of an image stands.
 
-    `requests` are those of the window, `labels` those of the log.
+    `requests` are those of the window, `labels` those of the log. Labels that users' reports became are left out: who
+    reports an image does so because its answer was wrong, so a night that counted them would see nothing but errors.
     """
-    found = requests.merge(labels, on="request_id")
+    found = requests.merge(labels[~labels["source"].str.startswith(REPORTED)], on="request_id")
     zone = ZoneInfo(time_zone)
     moments = pd.Series([_moment(text, zone) for text in found["labelled_at"]], index=found.index, dtype=str)
     found = found.assign(labelled_at=moments).sort_values(["labelled_at", "request_id"], kind="stable")

@@ -10,7 +10,7 @@ from torch import nn
 from tasks.scorer import Scorer
 
 
-class _Seen(threading.local):
+class Seen(threading.local):
     """What reached the classifier in this thread's forward pass."""
 
     def __init__(self) -> None:
@@ -25,18 +25,23 @@ class FeatureScorer(Scorer):
 
     def __init__(self, folder: Path, device: str | None = None) -> None:
         super().__init__(folder, device)
-        self._seen = _Seen()
+        self.seen = Seen()
         classifier: nn.Module = self.net.get_classifier()  # type: ignore[operator]
         classifier.register_forward_pre_hook(self._keep)
 
     def answer(self, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """uint8 (N, 3, S, S) -> probabilities, float64 (N, K), and features, float16 (N, D)."""
-        self._seen.parts = []
+        self.seen.parts = []
         probabilities = self.probabilities(pixels)
-        features = torch.cat(self._seen.parts).numpy()
-        self._seen.parts = []
-        most = float(np.finfo(np.float16).max)
-        return probabilities, np.clip(features, -most, most).astype(np.float16)
+        features = torch.cat(self.seen.parts)
+        self.seen.parts = []
+        return probabilities, in_halves(features)
 
     def _keep(self, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        self._seen.parts.append(inputs[0].detach().float().cpu().flatten(1))
+        self.seen.parts.append(inputs[0].detach().float().cpu().flatten(1))
+
+
+def in_halves(features: torch.Tensor) -> np.ndarray:
+    """Features as they are kept: in half precision, those beyond its range at its end."""
+    most = float(np.finfo(np.float16).max)
+    return np.clip(features.numpy(), -most, most).astype(np.float16)

@@ -19,6 +19,7 @@ from tasks.feedback_answers import answer_of
 from tasks.feedback_store import FeedbackStore
 from tasks.image_lists import add_image, sweep
 from tasks.ledger import Ledger
+from tasks.log_labels import REPORTED
 from tasks.prediction_log import add_labels
 from tasks.project import Project
 
@@ -64,7 +65,7 @@ def accept_label(place: str, about: Project, filed: Filed, label: str | None) ->
     """Hand the class to the log, where the nights find it by the request."""
     row = _answer(place, about, filed)
     right = _right_label(filed, row, label)
-    labels = {"request_id": filed.request_id, "label": right, "labelled_at": _now(), "source": f"feedback {filed.id}"}
+    labels = {"request_id": filed.request_id, "label": right, "labelled_at": _now(), "source": f"{REPORTED}{filed.id}"}
     add_labels(place, about.name, pd.DataFrame([labels]))
     return str(row["sha256"]), [
         f"{right} is the label of request {filed.request_id} in the log; the next night counts it"

@@ -61,7 +61,10 @@ class Scorer:
 
     def probabilities(self, pixels: torch.Tensor) -> np.ndarray:
         """uint8 (N, 3, S, S) -> calibrated probabilities, float64 (N, K), rows summing to 1."""
-        logits = outputs_of(self.net, pixels, self.facts["mean"], self.facts["std"])
+        return self.calibrated(outputs_of(self.net, pixels, self.facts["mean"], self.facts["std"]))
+
+    def calibrated(self, logits: torch.Tensor) -> np.ndarray:
+        """Logits (N, K) -> probabilities, float64 (N, K)."""
         return torch.softmax(logits.double() / self.facts["temperature"], dim=1).numpy()
 
     def score_files(self, files: list[bytes]) -> np.ndarray:

@@ -9,6 +9,8 @@
   adversarial patterns and static have much (Wang et al. 2020, "High-frequency component helps explain...").
 """
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -60,13 +62,19 @@ def high_frequency(pixels: torch.Tensor, radius: float) -> np.ndarray:
     At radius 1 lies the finest pattern along a row or column; only diagonal detail is finer (up to the root of 2). An
     image of one grey has no energy, and share 0.
     """
-    grey = pixels.double().mean(dim=1)
-    grey = grey - grey.mean(dim=(1, 2), keepdim=True)
-    energy = torch.fft.rfft2(grey).abs() ** 2  # of a real image the other half is the same
-    down = torch.fft.fftfreq(grey.shape[-1], dtype=torch.float64) * 2
-    across = torch.fft.rfftfreq(grey.shape[-1], dtype=torch.float64) * 2
-    energy *= torch.where((across == 0) | (across == 1), 1.0, 2.0)  # these two columns have no twin
-    fine = (down[:, None] ** 2 + across[None] ** 2).sqrt() > radius
-    share = (energy * fine).sum(dim=(1, 2))
-    whole = energy.sum(dim=(1, 2))
+    grey = pixels.sum(dim=1, dtype=torch.float64) / 3
+    grey -= grey.mean(dim=(1, 2), keepdim=True)
+    parts = torch.view_as_real(torch.fft.rfft2(grey))  # of a real image the other half is the same
+    energy = (parts[..., 0] ** 2 + parts[..., 1] ** 2).flatten(1)
+    share, whole = (energy @ _weights(*pixels.shape[-2:], radius)).T
     return np.asarray(torch.where(whole > 1e-9, share / whole.clamp(min=1e-9), 0.0).numpy())
+
+
+@cache
+def _weights(height: int, width: int, radius: float) -> torch.Tensor:
+    """How often each energy of a half spectrum counts, (H * (W // 2 + 1), 2): beyond the radius, and at all."""
+    down = torch.fft.fftfreq(height, dtype=torch.float64) * 2
+    across = torch.fft.rfftfreq(width, dtype=torch.float64) * 2
+    each = torch.where((across == 0) | (across == 1), 1.0, 2.0).expand(height, -1)  # these two columns have no twin
+    fine = (down[:, None] ** 2 + across[None] ** 2).sqrt() > radius
+    return torch.stack([(each * fine).flatten(), each.flatten()], dim=1).double()

@@ -14,6 +14,7 @@ from tasks.canary import agreements_due, compare, errors_of, side_by_side
 from tasks.counted import counted_images, rows_to_count
 from tasks.digests import sha256_text
 from tasks.ledger import Entry, Ledger
+from tasks.log_labels import REPORTED
 from tasks.nights import shadow_of
 from tasks.prediction_log import read_labels_of, read_log
 from tasks.project import Project
@@ -31,7 +32,6 @@ from tasks.rollout_evidence import (
 from tasks.watch import Watch
 
 COLUMNS = ("request_id", "at", "key", "arm", "model", "predicted", "label", "error", "latency_ms", "about", "classes")
-REPORTED = "feedback "  # how the source of a label begins that a report became (tasks/review_feedback.py)
 logger = logging.getLogger("tasks.watch_rollout")
 
 
