@@ -130,10 +130,13 @@ class Asking:
             if small and small.pixels:
                 return [small]
             return [await run(self.decoders, self._enter, base, whole, images[0], wanted, self.limits)]
-        each = ((f"{whole}-{place}", image) for place, image in enumerate(images))
-        return await asyncio.gather(
-            *(run(self.decoders, self._enter, base, i, image, wanted, self.limits) for i, image in each)
-        )
+        turns = asyncio.Semaphore(max(1, self.rules.batch.decoders - 1))  # who sends many leaves a decoder to others
+
+        async def enter(place: int, image: bytes) -> Entered:
+            async with turns:
+                return await run(self.decoders, self._enter, base, f"{whole}-{place}", image, wanted, self.limits)
+
+        return await asyncio.gather(*(enter(place, image) for place, image in enumerate(images)))
 
     def _ask(self, kept: Kept, one: Entered) -> Awaitable[tuple[Answers, int] | None]:
         """The model's answer; None for an image that was turned away."""

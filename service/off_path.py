@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class OffPath:
             batch = self._next()
             if not batch:
                 continue
-            failed = "it died over it"
+            failed, starved = "it died over it", waited_for_processor(self.process.pid)
             try:
                 ours.send((batch[0].kept, np.stack([job.pixels for job in batch])))
                 if self._wait(ours, self.rules.seconds):
@@ -120,6 +121,11 @@ class OffPath:
                     answered = True
                     continue
                 failed = f"it took more than {self.rules.seconds:g} s"
+                starved = waited_for_processor(self.process.pid) - starved
+                if starved > self.rules.seconds / 2:  # the machine was busy, which is no fault of the model's
+                    self.dropped += len(batch)
+                    logger.warning("%d images off the path are dropped: no processor for %.0f s", len(batch), starved)
+                    return answered
             except (EOFError, OSError):
                 pass
             for job in batch:
@@ -160,6 +166,14 @@ class OffPath:
         if self.process is not None and self.process.is_alive():
             self.process.kill()
             self.process.join(5)
+
+
+def waited_for_processor(pid: int) -> float:
+    """Seconds that a process was ready to run and did not (Linux, /proc/<pid>/schedstat); 0 where nobody counts."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def ignore(_: Job, __: Answers | Failed) -> None:

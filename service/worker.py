@@ -8,6 +8,7 @@ for it.
 import os
 import signal
 import threading
+import time
 from dataclasses import dataclass
 
 import litserve
@@ -60,6 +61,7 @@ class Worker(litserve.LitAPI):
         if device == "cpu":
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
         self.models: dict[str, Loaded] = {}
+        self.used: dict[str, float] = {}  # when each was asked last
         self.troubles: dict[str, str] = {}
         self.loading = threading.Lock()
 
@@ -86,11 +88,12 @@ class Worker(litserve.LitAPI):
             self.troubles[kept.digest] = f"{type(error).__name__}: {error}"[:300]
 
     def _loaded(self, kept: Kept) -> Loaded:
+        self.used[kept.digest] = time.monotonic()
         found = self.models.get(kept.digest)
         if found is None:
             with self.loading:
                 found = self.models.get(kept.digest) or Loaded.load(kept, self.on)
                 self.models[kept.digest] = found
-                for digest in list(self.models)[:-MODELS]:
+                for digest in sorted(self.models, key=lambda one: self.used[one])[:-MODELS]:
                     del self.models[digest]
         return found

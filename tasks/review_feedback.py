@@ -62,13 +62,13 @@ def review(
 
 
 def accept_label(place: str, about: Project, filed: Filed, label: str | None) -> tuple[str, list[str]]:
-    """Hand the class to the log, where the nights find it by the request."""
+    """Hand the class to the log, where it stands by its request as what a user reported."""
     row = _answer(place, about, filed)
     right = _right_label(filed, row, label)
     labels = {"request_id": filed.request_id, "label": right, "labelled_at": _now(), "source": f"{REPORTED}{filed.id}"}
     add_labels(place, about.name, pd.DataFrame([labels]))
     return str(row["sha256"]), [
-        f"{right} is the label of request {filed.request_id} in the log; the next night counts it"
+        f"{right} is the label of request {filed.request_id} in the log; nights and rollouts do not bet on it"
     ]
 
 

@@ -1,6 +1,7 @@
 """Whatever a model off the path does, offering it an image takes no time, and what became of it is told."""
 
 import datetime as dt
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from service.messages import Answers, Failed, Kept
-from service.off_path import Job, OffPath
+from service.off_path import Job, OffPath, waited_for_processor
 from tasks.logged_answer import LoggedAnswer
 from tasks.serving_rules import OffPathRules
 from tests import rude_models
@@ -99,3 +100,17 @@ def test_a_model_that_hangs_is_killed_and_replaced_and_one_that_grows_meets_its_
             wait_until(lambda: process.restarts == 1, 10)
             offer(process, 1)
             wait_until(lambda: len(said) == 2, 60)
+
+
+def test_a_model_that_gets_no_processor_did_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = iter([0.0, 0.4])
+    monkeypatch.setattr("service.off_path.waited_for_processor", lambda pid: next(waited, 0.4))
+    with off_path(rude_models.hanger, 0.5) as (process, said):
+        offer(process, 1)
+        wait_until(lambda: process.restarts == 1, 60)
+        assert (process.dropped, said) == (1, [])
+
+
+def test_the_time_without_a_processor_is_read_of_any_process() -> None:
+    assert waited_for_processor(os.getpid()) >= 0
+    assert waited_for_processor(2**30) == 0

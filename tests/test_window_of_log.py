@@ -260,3 +260,14 @@ def test_words_of_clients_cannot_take_the_place_of_what_was_measured(
     assert found.table()["slice_device"].tolist() == ['new, "or" old'] * 12
     assert np.unique(found.table()["sha256"]).size == 12
     assert json.loads((found.folder / "contract.json").read_text())["success"]
+
+
+def test_labels_that_reports_became_are_not_those_of_a_night(tmp_path: Path, place: str, model: Path) -> None:
+    folder = folder_of(tmp_path)
+    log_folder(place, "pets", folder, model)
+    labels = labels_of(folder)
+    labels.loc[labels.index[:3], "source"] = "feedback 12ab"
+    add_labels(place, "pets", labels)
+    told = pd.read_csv(written(place, tmp_path) / "2026-06-01" / "labels.csv", dtype=str)
+    assert len(told) == len(labels) - 3
+    assert not set(told["file_name"]) & {f"{request}.png" for request in labels["request_id"][:3]}
