@@ -22,6 +22,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.contracts import CONTEXT, image_frame, image_parameters, run_contract
 from tasks.digests import canonical_json, digest_of_code, identity, sha256_bytes, sha256_file, sha256_text
 from tasks.folders import read_window, refuse_measured_columns, with_measures
+from tasks.frozen import FrozenScorer
 from tasks.images import read_image
 from tasks.metrics import PROBABILITY
 from tasks.night_tables import CONTRACT, EMBEDDINGS, PREDICTIONS, SCORES, WINDOW, ScoredWindow, window_table
@@ -35,6 +36,7 @@ from tasks.windows import Window
 MADE_FROM = "made_from.json"
 CHUNK = 64  # images that one thread decodes, and then scores at once
 PROGRESS_EVERY = 10_000  # images
+FROZEN_FROM = 5_000  # images, from which a frozen model earns the second or two in which it is made
 logger = logging.getLogger("tasks.score_window")
 Told = tuple[np.ndarray, np.ndarray]  # probabilities and features
 Looked = tuple[list[dict[str, Any]], dict[str, Told]]  # what was measured, and what each model says
@@ -78,7 +80,7 @@ def hold_to_contract(
 def made_from(paths: list[str], contents: list[str]) -> dict[str, str]:
     """What the scores of a window depend on, beside the model: which image has which name, and the code."""
     named = sorted(zip(paths, contents, strict=True))
-    return {"images": sha256_text(canonical_json(named)), "code": digest_of_code("penultimate")}
+    return {"images": sha256_text(canonical_json(named)), "code": digest_of_code("frozen")}
 
 
 def forget_others(source: dict[str, str], out: Path) -> None:
@@ -94,7 +96,8 @@ def forget_others(source: dict[str, str], out: Path) -> None:
 
 def keep_scores(window: Window, listed: pd.DataFrame, models: dict[str, Path], out: Path) -> None:
     """Measure and score every image in one pass; each folder of scores appears whole."""
-    scorers = {digest: FeatureScorer(model) for digest, model in models.items()}
+    kind = FrozenScorer if len(listed) >= FROZEN_FROM else FeatureScorer
+    scorers = {digest: kind(model) for digest, model in models.items()}
     answers: dict[str, list[Told]] = {digest: [] for digest in scorers}
     facts: list[dict[str, Any]] = []
     for measures, told in looked_at(window.folder, list(listed["path"]), scorers):
