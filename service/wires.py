@@ -58,7 +58,9 @@ class Wire:
         """Hear no more; the worker at the other end, if there is one, ends."""
         if self.reading is not None:
             self.reading.cancel()
-        if self.writer is not None:
+        if self.writer is None:
+            self.ours.close()
+        else:
             self.writer.transport.abort()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
