@@ -92,6 +92,7 @@ class Asking:
         try:
             async with asyncio.timeout(self.rules.request.seconds):
                 entered = await self._enter_all(base, asked.images, [kept, other] if other else [kept])
+                self.batching.admit(sum(bool(one.pixels) for one in entered))  # all of a request or none
                 asked_of = [self._ask(kept, one) for one in entered]  # all at once, so that they share a batch
                 said = [await one for one in asked_of] if len(asked_of) == 1 else await asyncio.gather(*asked_of)
         except tuple(CODES) as problem:

@@ -21,6 +21,7 @@ from service.wires import OverWire, Wire
 AHEAD = 2  # batches a worker may have: the one it answers and the next
 PATIENCE = 0.05  # seconds between two questions whether a model is loaded
 TRIES = 2  # workers that may die over an image before it is given up
+UNASKED = Failed("the worker died before it came to this")  # such images are asked again, however often
 
 
 class Overloaded(Exception):
@@ -87,17 +88,24 @@ class Batching:
             wire.close()
         self.heard.pop(place, None)
         self.under_way.pop(place, None)
-        for sent in [sent for sent in self.sent.values() if sent.place == place]:
-            if not sent.answer.done():
-                sent.answer.set_result(None)
+        begun = False  # messages are answered in their order: the worker died over the first that has no answer
+        for sent in [sent for sent in self.sent.values() if sent.place == place and not sent.answer.done()]:
+            sent.answer.set_result(UNASKED if begun else None)
+            begun = True
+
+    def admit(self, images: int) -> None:
+        """Overloaded when there is no room for so many more; whoever has left makes room."""
+        if len(self.waiting) + images > self.most_waiting:
+            self.waiting = deque(one for one in self.waiting if not one.future.done())
+        if len(self.waiting) + images > self.most_waiting:
+            raise Overloaded(f"{len(self.waiting)} images wait already")
 
     def ask(self, kept: Kept, pixels: np.ndarray) -> "asyncio.Future[tuple[Answers, int]]":
         """The answers to the batch that an image, uint8 (3, S, S), comes into, and its place there.
 
         Overloaded when too many wait already, NoAnswer when the model has none.
         """
-        if len(self.waiting) >= self.most_waiting:
-            raise Overloaded(f"{len(self.waiting)} images wait already")
+        self.admit(1)
         one = Waiting(kept, pixels, asyncio.get_running_loop().create_future())
         self.waiting.append(one)
         self._send()
@@ -109,7 +117,18 @@ class Batching:
 
     async def prepare_any(self, kept: Kept, seconds: float) -> None:
         """Have one worker that is there load the model; NoAnswer when there is none, or it cannot."""
-        await self._prepare(next(iter(self.under_way), 0), kept, seconds)
+        places = list(self.under_way) or [0]
+        asked = [asyncio.ensure_future(self._prepare(place, kept, seconds)) for place in places]
+        try:
+            for done in asyncio.as_completed(asked):
+                try:
+                    return await done
+                except NoAnswer as error:
+                    trouble = error
+            raise trouble
+        finally:
+            for one in asked:
+                one.cancel()
 
     async def _prepare(self, place: int, kept: Kept, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -128,27 +147,33 @@ class Batching:
     def _send(self) -> None:
         """Put batches together while there is room for them; who went away in the meantime is left out."""
         while self.waiting and self.under_way:
-            place = min(self.under_way, key=lambda at: self.under_way[at])
+            # a worker that starts has to load its model first: it gets batches only where there is no other
+            places = [at for at in self.under_way if at in self.heard] or list(self.under_way)
+            place = min(places, key=lambda at: self.under_way[at])
             if self.under_way[place] >= AHEAD:
                 return
-            batch, others, kept = list[Waiting](), deque[Waiting](), None
+            batch, others = list[Waiting](), deque[Waiting]()
             while self.waiting and len(batch) < self.most_images:
                 one = self.waiting.popleft()
                 if one.future.done():
                     continue
-                kept = kept or one.kept
-                (batch if one.kept.digest == kept.digest else others).append(one)
+                if batch and (one.kept.digest != batch[0].kept.digest or one.tries):
+                    others.append(one)
+                    continue
+                batch.append(one)
+                if one.tries:  # a worker died over it: if it is the image, it takes no other down with it
+                    break
             self.waiting.extendleft(reversed(others))
             if batch:
                 self.under_way[place] += 1
-                task = asyncio.create_task(self._answer(place, batch))
+                task = asyncio.create_task(self._answer(place, self.wires[place], batch))
                 self.sending.add(task)
                 task.add_done_callback(self.sending.discard)
 
-    async def _answer(self, place: int, batch: list[Waiting]) -> None:
-        wire = self.wires[place]
+    async def _answer(self, place: int, wire: Wire, batch: list[Waiting]) -> None:
         try:
-            said = await self._exchange(place, Batch(batch[0].kept, np.stack([one.pixels for one in batch])))
+            message = Batch(batch[0].kept, np.stack([one.pixels for one in batch]))
+            said = await self._exchange(place, message) if self.wires.get(place) is wire else UNASKED
             if self.seen:
                 self.seen(len(batch))
             for at, one in enumerate(batch):
@@ -168,7 +193,7 @@ class Batching:
         one.tries += said is None
         if isinstance(said, Answers):
             one.future.set_result((said, at))
-        elif said is None and one.tries < TRIES:
+        elif said is UNASKED or (said is None and one.tries < TRIES):
             self.waiting.appendleft(one)
         else:
             sentence = said.sentence if isinstance(said, Failed) else "the worker died, twice"

@@ -61,7 +61,7 @@ class Facts:
             async with asyncio.timeout(READY_SECONDS):
                 await self.asking.batching.prepare_any(self.follower.live.champion, READY_SECONDS)
         except (NoAnswer, TimeoutError) as error:
-            found.append(f"no checked model answers: {error or 'not in time'}")
+            found.append(f"no checked model answers: {str(error) or 'not in time'}")
         return shapes.Ready(ready=not found, trouble=found)
 
     def version(self) -> shapes.Version:

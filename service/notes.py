@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -57,7 +58,7 @@ class Lines(logging.Handler):
     def close(self) -> None:
         """Write what waits."""
         self.stopped.set()
-        self.thread.join()
+        self.thread.join(5)  # whoever reads may have stopped
         super().close()
 
     def _run(self) -> None:
@@ -66,10 +67,17 @@ class Lines(logging.Handler):
         self._write()
 
     def _write(self) -> None:
-        lines = [self.format(self.waiting.popleft()) for _ in range(len(self.waiting))]
+        lines = [self._line(self.waiting.popleft()) for _ in range(len(self.waiting))]
         if lines:
-            self.stream.write("\n".join(lines) + "\n")
-            self.stream.flush()
+            with suppress(OSError, ValueError):  # a full disk, a closed stream: the next lines may get through
+                self.stream.write("\n".join(lines) + "\n")
+                self.stream.flush()
+
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record)
+        except Exception as error:  # of one record, and not of those that come after it
+            return json.dumps({"level": "error", "logger": record.name, "message": f"not written: {error!r}"[:300]})
 
 
 def write_json_lines() -> None:

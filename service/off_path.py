@@ -97,9 +97,9 @@ class OffPath:
         self.process = context.Process(
             target=answer_jobs, args=(theirs, self.load, self.rules.memory_mb), name="off-path", daemon=True
         )
-        self.process.start()
-        theirs.close()
         try:
+            self.process.start()
+            theirs.close()
             return ours if self._wait(ours, START_SECONDS) and ours.recv() == "ready" else None
         except (EOFError, OSError):
             return None

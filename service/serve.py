@@ -9,7 +9,7 @@ import multiprocessing as mp
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version as installed
 
 import litserve
@@ -21,7 +21,7 @@ from prometheus_client import disable_created_metrics
 from service.access import tokens_for
 from service.app import make_app
 from service.asking import Asking
-from service.batching import Batching
+from service.batching import Batching, NoAnswer
 from service.counted import Counted
 from service.facts import Facts
 from service.live import Follower
@@ -83,6 +83,9 @@ def serve(
         await batching.open()
         loop = asyncio.get_running_loop()
         await batching.prepare(follower.live.champion, LOAD_SECONDS)
+        if follower.live.challenger is not None:  # else its first image would hold up the champion's
+            with suppress(NoAnswer):  # what does not load is told when it is asked; the champion is served
+                await batching.prepare(follower.live.challenger, LOAD_SECONDS)
 
         def prepare(kept: Kept) -> None:
             asyncio.run_coroutine_threadsafe(batching.prepare(kept, LOAD_SECONDS), loop).result(LOAD_SECONDS + 5)
@@ -114,7 +117,5 @@ def serve(
     )
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn takes them while it runs, and raises them again at its end
         signal.signal(number, lambda *_: sys.exit(1 if watched.broken else 0))
-    with wrap_litserve_start(lit):
-        watched.leave_no_orphans()
-        lit.verify_worker_status()
+    with wrap_litserve_start(lit), watched.first_ones():
         uvicorn.Server(config).run()

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 
 import litserve
@@ -69,11 +70,15 @@ class Worker(litserve.LitAPI):
         """The answers, or how far the model is loaded."""
         try:
             return self._prepare(x.kept) if x.pixels is None else self._loaded(x.kept).answer(x.pixels)
+        except torch.AcceleratorError:  # no later call on this device would succeed
+            traceback.print_exc()
+            os._exit(1)
         except Exception as error:  # whatever a model raises is its answer: the worker goes on
             return Failed(f"{type(error).__name__}: {error}"[:300])
 
     def _prepare(self, kept: Kept) -> Prepared:
         if kept.digest in self.models:
+            self.used[kept.digest] = time.monotonic()
             return Prepared(os.getpid(), "ready")
         if kept.digest in self.troubles:
             return Prepared(os.getpid(), self.troubles.pop(kept.digest))

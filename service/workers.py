@@ -10,11 +10,13 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.managers import SyncManager
 from typing import Any
 
 import litserve
+from litserve.utils import WorkerSetupStatus
 
 from service.batching import Batching, NoAnswer
 from service.orphans import end_with_parent
@@ -38,10 +40,24 @@ class Workers:
         """How many run and have answered since they were started."""
         return sum(p.is_alive() and at in self.batching.heard for at, p in enumerate(self.lit.inference_workers))
 
-    def leave_no_orphans(self) -> None:
-        """Have the manager end with this process; the workers see to it themselves."""
+    @contextmanager
+    def first_ones(self) -> Iterator[None]:
+        """Wait until a worker runs, and end all of them at the end, which one that is stopped would not hear of.
+
+        RuntimeError when one died before, or none came up in time.
+        """
         manager: Any = self.lit.manager
-        manager.end_with_parent()
+        manager.end_with_parent()  # the workers see to it themselves
+        until = time.monotonic() + self.load_seconds
+        try:
+            while WorkerSetupStatus.READY not in self.lit.workers_setup_status.values():
+                if not all(process.is_alive() for process in self.lit.inference_workers) or time.monotonic() > until:
+                    raise RuntimeError("the workers did not come up; the lines above say why")
+                time.sleep(0.05)
+            yield
+        finally:
+            for process in self.lit.inference_workers:
+                process.kill()  # they hold nothing
 
     async def watch(self, warm: Callable[[], Awaitable[None]]) -> None:
         """Look again and again; `warm` loads in every worker what it has to answer with."""
@@ -54,9 +70,12 @@ class Workers:
                 logger.critical("%s; the service ends, so that it can be started anew", self.broken)
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
-            self._end_those_that_hang()
-            if await self._replace_the_dead():
-                self.warming = asyncio.create_task(self._warm(warm))  # on its own: what it asks may hang as well
+            try:
+                self._end_those_that_hang()
+                if await self._replace_the_dead():
+                    self.warming = asyncio.create_task(self._warm(warm))  # on its own: what it asks may hang as well
+            except Exception:  # no memory for a process, say: the next look tries again
+                logger.exception("a worker was not replaced")
 
     async def _warm(self, warm: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -76,7 +95,10 @@ class Workers:
             self.batching.lose(place)
 
     def _starts(self, place: int, now: float) -> bool:
-        return place not in self.batching.heard and now - self.started.get(place, now) < self.load_seconds
+        """Whether it was started again lately and may still be loading what it has to answer with."""
+        warms = self.warming is not None and not self.warming.done()
+        unready = place not in self.batching.heard or warms
+        return unready and now - self.started.get(place, now) < self.load_seconds
 
     async def _replace_the_dead(self) -> bool:
         """Whether there was one."""

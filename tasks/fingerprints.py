@@ -22,7 +22,7 @@ def perceptual_hash(image: Image.Image) -> int:
     it lies above their median.
     """
     grey = np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS), dtype=np.float64)
-    lowest = (WAVES @ grey @ WAVES.T).ravel()
+    lowest = (WAVES @ grey @ WAVES.T).ravel().round(6)  # what rounding leaves of a zero has no sign
     middle = np.sort(lowest)[lowest.size // 2 - 1 : lowest.size // 2 + 1].mean()
     return int.from_bytes(np.packbits(lowest > middle).tobytes(), "big")
 

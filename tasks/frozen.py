@@ -32,12 +32,13 @@ class FrozenScorer(FeatureScorer):
         asked = FeatureScorer.answer(self, probes)
         try:
             self.frozen = self._freeze(probes[:2])
-            said = [self.answer(probes[:images]) for images in WARM][-1]
-        except RuntimeError as error:  # the graph depends on its input, or holds what cannot be traced
+            said = [self.answer(probes[:images]) for images in WARM]
+        except Exception as error:  # the graph depends on its input, or holds what cannot be traced
             self.frozen = None
-            logger.warning("%s is asked unfrozen: %s", folder, str(error).strip().splitlines()[0])
+            logger.warning("%s is asked unfrozen: %s", folder, (str(error).strip() or repr(error)).splitlines()[0])
             return
-        if not all(is_near(one, other) for one, other in zip(said, asked, strict=True)):
+        pairs = [(one, other[: len(one)]) for answer in said for one, other in zip(answer, asked, strict=True)]
+        if not all(is_near(one, other) for one, other in pairs):
             self.frozen = None
             logger.warning("%s is asked unfrozen: frozen it answers otherwise", folder)
 
@@ -58,6 +59,7 @@ class FrozenScorer(FeatureScorer):
             warnings.simplefilter(
                 "ignore"
             )  # that tracing is no longer developed, and each shape that it takes as fixed
+            torch._C._jit_set_texpr_fuser_enabled(False)  # it compiles for each batch size
             traced = torch.jit.trace(Both(self), self._normalised(example), check_trace=False)
             return torch.jit.freeze(traced.eval())
 

@@ -48,3 +48,14 @@ def test_the_distance_counts_the_bits_that_differ() -> None:
 def test_a_hash_is_64_bits_and_a_picture_without_content_has_one_too() -> None:
     assert 0 <= perceptual_hash(draw(1).convert("RGB")) < 2**64
     assert perceptual_hash(Image.new("RGB", (5, 9), "white")) in range(2**64)
+
+
+def test_flat_pictures_and_bars_of_slightly_other_brightness_have_one_hash() -> None:
+    flat = {perceptual_hash(Image.new("RGB", (40, 36), (grey,) * 3)) for grey in range(0, 256, 5)}
+    assert len(flat) <= 2
+    bars = []
+    for grey in (200, 203, 206):
+        bar = np.full((64, 64, 3), 20, np.uint8)
+        bar[:, 20:30] = grey
+        bars.append(perceptual_hash(Image.fromarray(bar)))
+    assert len(set(bars)) == 1

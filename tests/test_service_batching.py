@@ -172,3 +172,69 @@ def test_two_workers_share_the_work() -> None:
 
     run(work)
     assert seen == [4, 4]
+
+
+def test_an_image_that_kills_workers_takes_no_other_down_with_it() -> None:
+    def predict(batch: Batch) -> Any:
+        if batch.pixels is not None and (batch.pixels == 13).all(axis=(1, 2, 3)).any():
+            raise SystemExit
+        return answer(batch)
+
+    async def work() -> None:
+        with batching_of(most=8) as batching:
+            start(batching, 0, predict)
+            await batching.open()
+            futures = [batching.ask(KEPT, image(grey)) for grey in range(30)]
+            while not all(future.done() for future in futures):
+                if not batching.under_way:
+                    start(batching, 0, predict)
+                    await batching.open()
+                await asyncio.sleep(0.01)
+            failed = [grey for grey, future in enumerate(futures) if future.exception()]
+            assert failed == [13]
+
+    run(work)
+
+
+def test_images_sent_as_their_worker_is_lost_and_those_whose_callers_left_are_not_forgotten() -> None:
+    async def work() -> None:
+        with batching_of(waiting=2) as batching:
+            start(batching, 0, answer)
+            await batching.open()
+            future = batching.ask(KEPT, image(51))
+            batching.lose(0)
+            await asyncio.sleep(0.05)
+            left = batching.ask(KEPT, image(1))
+            with pytest.raises(Overloaded):
+                batching.ask(KEPT, image(2))
+            left.cancel()
+            other = batching.ask(KEPT, image(102))
+            start(batching, 0, answer)
+            await batching.open()
+            for asked, expected in ((future, 0.2), (other, 0.4)):
+                said, place = await asked
+                assert said.probabilities[place][0] == pytest.approx(expected)
+
+    run(work)
+
+
+def test_a_worker_that_starts_gets_nothing_while_another_answers() -> None:
+    go = threading.Event()
+
+    def wait(batch: Batch) -> Any:
+        go.wait(20)
+        return answer(batch)
+
+    async def work() -> None:
+        with batching_of(most=1) as batching:
+            start(batching, 0, answer)
+            await batching.open()
+            await batching.prepare(KEPT, 5)
+            start(batching, 1, wait)
+            await batching.open()
+            for grey in range(6):
+                await asyncio.wait_for(batching.ask(KEPT, image(grey)), 2)
+            await batching.prepare_any(KEPT, 2)
+            go.set()
+
+    run(work)
