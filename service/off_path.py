@@ -26,6 +26,8 @@ from tasks.logged_answer import LoggedAnswer
 from tasks.serving_rules import OffPathRules
 
 START_SECONDS = 60.0  # in which a fresh process must be ready
+LOAD_SECONDS = 120.0  # in which it must have loaded a model, at the lowest priority
+LOADED = "loaded"
 LONGEST_PAUSE = 60.0  # seconds between two tries
 LOWEST = 19  # priority: it runs when nobody else wants to
 TOGETHER = 8  # images in one batch
@@ -106,23 +108,27 @@ class OffPath:
 
     def _serve(self, ours: Connection) -> bool:
         """Until it dies, hangs or is stopped; whether it answered anything."""
-        answered = False
+        answered, loaded = False, ""
         while not self.stopped.is_set():
             batch = self._next()
             if not batch:
                 continue
             failed, starved = "it died over it", waited_for_processor(self.process.pid)
+            limit = self.rules.seconds if batch[0].kept.digest == loaded else LOAD_SECONDS
             try:
                 ours.send((batch[0].kept, np.stack([job.pixels for job in batch])))
-                if self._wait(ours, self.rules.seconds):
-                    said = ours.recv()
+                said = self._hear(ours, limit)
+                if said == LOADED:
+                    loaded, limit = batch[0].kept.digest, self.rules.seconds
+                    said = self._hear(ours, limit)
+                if said is not None:
                     for place, job in enumerate(batch):
                         self._tell(job, one_of(said, place))
                     answered = True
                     continue
-                failed = f"it took more than {self.rules.seconds:g} s"
+                failed = f"it took more than {limit:g} s"
                 starved = waited_for_processor(self.process.pid) - starved
-                if starved > self.rules.seconds / 2:  # the machine was busy, which is no fault of the model's
+                if self.stopped.is_set() or starved > limit / 2:  # the machine was busy: no fault of the model's
                     self.dropped += len(batch)
                     logger.warning("%d images off the path are dropped: no processor for %.0f s", len(batch), starved)
                     return answered
@@ -132,6 +138,10 @@ class OffPath:
                 self._tell(job, Failed(failed))
             return answered
         return answered
+
+    def _hear(self, ours: Connection, seconds: float) -> Any:
+        """What it says next; None where that is not in time."""
+        return ours.recv() if self._wait(ours, seconds) else None
 
     def _tell(self, job: Job, said: Answers | Failed) -> None:
         """An answer that makes no sense (other classes, no scores) is none, and ends nothing here."""
@@ -203,6 +213,7 @@ def answer_jobs(theirs: Connection, load: Callable[[Kept], Any], memory_mb: int)
         try:
             if kept.digest != digest:
                 model, digest = load(kept), kept.digest
+                theirs.send(LOADED)
             said: Answers | Failed = model.answer(pixels)  # type: ignore[union-attr]
         except Exception as error:  # whatever it raises is its answer
             said = Failed(f"{type(error).__name__}: {error}"[:300])

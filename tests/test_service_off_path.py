@@ -114,3 +114,11 @@ def test_a_model_that_gets_no_processor_did_not_fail(monkeypatch: pytest.MonkeyP
 def test_the_time_without_a_processor_is_read_of_any_process() -> None:
     assert waited_for_processor(os.getpid()) >= 0
     assert waited_for_processor(2**30) == 0
+
+
+def test_what_is_under_way_at_the_end_did_not_fail() -> None:
+    with off_path(rude_models.hanger) as (process, said):
+        offer(process, 1)
+        wait_until(process.jobs.empty, 60)
+        process.close()
+        assert (process.dropped, said) == (1, [])
