@@ -4,12 +4,14 @@ Every core decodes and scores a chunk of images at a time, so memory does not gr
 scored is kept by the digests of the images and of the model: a label that comes late scores nothing again.
 """
 
+import ctypes
 import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from tasks.windows import Window
 MADE_FROM = "made_from.json"
 CHUNK = 64  # images that one thread decodes, and then scores at once
 PROGRESS_EVERY = 10_000  # images
+GIVE_BACK_EVERY = 10_000  # images
 FROZEN_FROM = 5_000  # images, from which a frozen model earns the second or two in which it is made
 logger = logging.getLogger("tasks.score_window")
 Told = tuple[np.ndarray, np.ndarray]  # probabilities and features
@@ -104,6 +107,8 @@ def keep_scores(window: Window, listed: pd.DataFrame, models: dict[str, Path], o
         facts += measures
         for digest, answer in told.items():
             answers[digest].append(answer)
+        if len(facts) % GIVE_BACK_EVERY < CHUNK:
+            give_memory_back()
         if len(facts) % PROGRESS_EVERY < CHUNK and len(facts) > CHUNK:
             logger.info("%s: %d of %d images scored", window.name, len(facts), len(listed))
     measured = with_measures(listed[["path"]], facts)
@@ -116,6 +121,13 @@ def keep_scores(window: Window, listed: pd.DataFrame, models: dict[str, Path], o
         given = together(answers[digest], len(scorer.classes))
         keep(scorer.classes, weights, readable_paths, *given, source, out / SCORES / digest)
     logger.info("%s: %d images scored by %d models", window.name, len(readable_paths), len(scorers))
+
+
+def give_memory_back() -> None:
+    """Have glibc return what is free to the system: answers that are kept lie between images that are not, and it would
+    grow by an image's pixels with each. Another C library has no such call, and does without."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def together(answers: list[Told], classes: int) -> Told:
