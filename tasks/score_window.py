@@ -38,7 +38,7 @@ from tasks.windows import Window
 MADE_FROM = "made_from.json"
 CHUNK = 64  # images that one thread decodes, and then scores at once
 PROGRESS_EVERY = 10_000  # images
-GIVE_BACK_EVERY = 10_000  # images
+GIVE_BACK_EVERY = 2_000  # images
 FROZEN_FROM = 5_000  # images, from which a frozen model earns the second or two in which it is made
 logger = logging.getLogger("tasks.score_window")
 Told = tuple[np.ndarray, np.ndarray]  # probabilities and features
