@@ -26,8 +26,9 @@ from tasks.fetch_windows import fetch_windows
 from tasks.folders import PRODUCTION
 from tasks.incident import incident_of, open_incident
 from tasks.lease import hold
-from tasks.ledger import Ledger
+from tasks.ledger import Entry, Ledger
 from tasks.logged_window import say_traffic, traffic_of
+from tasks.memory import give_memory_back
 from tasks.night import CANNOT_JUDGE, HARM, NO_DATA, Answer, Night, sentence_of, together
 from tasks.night_tables import ScoredWindow, labelled_images
 from tasks.nights import (
@@ -173,6 +174,7 @@ def revalidate(registry: Registry, about: Project, watch: Watch, window: Window,
     act(registry, about, watch, night, root)
     tell(registry, watch, night)
     if not is_shown(night, place):
+        give_memory_back()
         show(registry, about, watch, window, night, scored)
     return night
 
@@ -219,10 +221,12 @@ def judge(
             harm = watch_harm(
                 registry.ledger, about.name, watch, champion, window, pairs, harm.facts, requests(entries)
             )
+        give_memory_back()
         nights = reference_nights(entries, watch.reference.first, watch.reference.nights)
         on_record = nights_on_record(entries)
         reference = rescored(about, champion, [on_record[name] for name in nights if name != window.name])
-        drift = watch_drift(scored, reference, champion, watch, harm, seed=window.date.toordinal())
+        drift = watch_drift(window, scored, reference, champion, watch, harm, seed=window.date.toordinal())
+        give_memory_back()
     shadow, more = tried(registry, about, watch, window, served, before, bool(scored and not data.against))
     verdict, said = together({"data": data, "harm": harm, "drift": drift})
     came = traffic_of(window)
@@ -266,7 +270,10 @@ def tried(
     champion, challenger = served["champion"], served["challenger"]
     pairs = answered(about, served, window, watch, refused(entries))
     pairs = [pair for pair in pairs if pair[1].has(challenger.digest)]
-    return watch_shadow(registry.ledger, about.name, watch.rollout, champion, challenger, window, pairs, known or {})
+    asked = requests(entries)
+    return watch_shadow(
+        registry.ledger, about.name, watch.rollout, champion, challenger, window, pairs, known or {}, asked
+    )
 
 
 def ask_data(found: ScoredWindow | Answer, watch: Watch, copied: str | None) -> Answer:
@@ -336,7 +343,7 @@ def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Pa
     date, cause = dt.date.fromisoformat(night.night), night.body["sentences"][0]
     moved = rollback_for(entries, night.night)
     if moved is None:
-        images = harmed_images(root, about, night, refused(entries))
+        images = harmed_images(root, about, night, entries)
         answer = roll_back_if_proved(registry, images, root, watch.rollback, date, cause, about.cases)
     else:
         answer = Acted(moved, None, f"version {moved.body['version']} was put back")
@@ -344,12 +351,12 @@ def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Pa
     open_incident(registry, date, cause, evidence, answer.sentence)
 
 
-def harmed_images(root: Path, about: Project, night: Night, without: set[str]) -> pd.DataFrame:
-    """The labelled images from the night on which harm most likely began to this one, `without` nights refused."""
-    last = dt.date.fromisoformat(night.night)
+def harmed_images(root: Path, about: Project, night: Night, entries: list[Entry]) -> pd.DataFrame:
+    """The labelled images from the night on which harm most likely began to this one, nights refused left out."""
+    last, without = dt.date.fromisoformat(night.night), refused(entries)
     first = dt.date.fromisoformat(night.body["harm"]["harm"]["began"] or night.night)
     windows = [window for window in nights_between(root, first, last) if window.name not in without]
-    return labelled_images([(window, at(about, window.name)) for window in windows], last)
+    return labelled_images([(window, at(about, window.name)) for window in windows], last, requests(entries))
 
 
 def show(

@@ -79,11 +79,10 @@ def roll_back_if_proved(
     night: dt.date,
     why: str,
     cases: Path | None = None,
-    seed: int = 0,
 ) -> Answer:
     """Answer harm, for the nightly flow: move to an accepted version that is proved better, or say why nothing moves.
 
-    `images` are the labelled images of the current windows below `data` (image_id, path, sha256, label, unit); `why` is
+    `images` are the labelled images of the current windows below `data`, as tasks/night_tables.py has them; `why` is
     the sentence of the harm that was found; `cases` the project's must-pass cases. A version that was proved better and
     does not check out leaves the registry as it was. Where every other version is withdrawn, these are compared all the
     same, so that the person who alone may put one back knows which.
@@ -94,7 +93,7 @@ def roll_back_if_proved(
     versions = fallbacks(entries, rules.candidates) or only_by_hand(entries, rules.candidates)
     try:
         losses = score_versions(registry, [champion, *versions], data, images)
-        choice = choose(losses, champion, rules.level, rules.least_labels, seed=seed)
+        choice = choose(losses, champion, rules.average_run_length, rules.least_labels)
     except KeelError as error:
         logger.warning("%s", error)
         return Answer(None, None, f"no move: the versions could not be compared: {error}")

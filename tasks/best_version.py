@@ -2,9 +2,21 @@
 
 An older model is put back only where it is proved better than the champion on the same images. Harm alone is no reason:
 where the input broke, every version suffers, and moving back trades a known model for an older one and hides the
-cause. The gains of all versions asked get paired intervals that hold at once (tasks/simultaneous.py: max-t over one
-bootstrap of units, in an envelope with Tango's score interval, 1998, at the effective number of images), so that asking
-more versions does not make a lucky one likelier to be moved to.
+cause.
+
+The images are those of the nights since harm began, which flatter every other version: they were picked because the
+champion did badly there, and they are asked again each night until something moves. So the proof is a bet that holds
+for any first night and however often one looks. With stake `b` a unit's mean gain g, the champion's loss less the
+version's, multiplies a capital by 1 + b g, which on average gains nothing while the version is no better
+(Waudby-Smith & Ramdas 2024, JRSS B 86). Uniform weight lies on `STAKES`, as in a universal portfolio (Cover 1991,
+Mathematical Finance 1). The gamblers who join on each night hold together a Shiryaev-Roberts statistic (Shin, Ramdas &
+Rinaldo 2024, "E-detectors", NEJSDS 2), of which the one that joined on whichever night was picked is a part: where a
+move needs a capital of A for each version that is asked, moves that help nobody come once in A nights or more rarely.
+The ends of an interval are the gains that bets of the same height do not refute.
+
+What is assumed: a unit's mean gain has, given all that was seen before it, a mean of at most 0 where the version is no
+better. Images of one unit may depend freely, as a unit is one bet. Losses of images whose labels were asked for carry
+the weights of their drawing (tasks/unlabelled.py).
 """
 
 import math
@@ -14,31 +26,30 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from scipy.optimize import brentq
+from scipy.special import logsumexp
 
+from tasks.e_detector import LARGEST
 from tasks.errors import BadInput, EvidenceMissing
-from tasks.estimates import clustered_mean, effective_number
-from tasks.findings import Finding
-from tasks.intervals import Interval, tango
-from tasks.labels_needed import labels_needed
-from tasks.resampling import Clusters, Statistics, bootstrap_of_kinds
-from tasks.simultaneous import Family, group_intervals
+from tasks.intervals import Interval
+from tasks.unlabelled import LARGEST_WEIGHT
 
-IMAGE_ID, UNIT = "image_id", "unit"
-RESAMPLES = 2000
-FEW_UNITS = 2  # below, nothing can be said of the spread between units
+IMAGE_ID, UNIT, WEIGHT = "image_id", "unit", "weight"
+STAKES = np.arange(1, 20) / 20  # shares of the largest stake that no gain turns into a debt
+NARROWEST = 1e-9  # of -1 and 1, where a stake has no largest size
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class RollbackRules(BaseModel):
     """When the nightly run may put an earlier version back by itself: the section `rollback` of governance/watch.yaml.
 
-    `level` is the confidence of the intervals, all at once; `cool_down_nights` the nights between a rollback and the
-    next automatic one, whichever release came in between; `least_labels` the labelled images that a move needs at all;
-    `candidates` how many accepted versions are asked beside the one before the champion.
+    `average_run_length` are the nights after which, on average or later, a move helps nobody; `cool_down_nights` those
+    between a rollback and the next automatic one, whichever release came in between; `least_labels` the labelled images
+    that a move needs at all; `candidates` how many accepted versions are asked beside the one before the champion.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    level: float = Field(ge=0.8, lt=1)
+    average_run_length: int = Field(ge=2)
     cool_down_nights: int = Field(ge=0)
     least_labels: int = Field(ge=1)
     candidates: int = Field(ge=0, le=20)
@@ -47,18 +58,23 @@ class RollbackRules(BaseModel):
 
 @dataclass(frozen=True)
 class Compared:
-    """One version beside the champion: its mean loss, and by how much that is lower, with an interval in [-1, 1]."""
+    """One version beside the champion: its mean loss, by how much that is lower, and what bets on it have won.
+
+    `low` and `high`, in [-1, 1], are the gains that bets do not refute at the height that a move needs.
+    """
 
     version: str
     loss: float
     gain: float
     low: float
     high: float
+    evidence: float
+    needed: float
 
     @property
     def proved(self) -> bool:
         """Whether it is better for sure."""
-        return self.low > 0
+        return self.evidence >= self.needed
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ class Choice:
     compared: tuple[Compared, ...]
     n: int
     units: int
-    level: float
+    average_run_length: int
     labels_needed: int | None = None  # more of them would prove the likeliest version better, if its gain holds
 
     def as_evidence(self) -> dict[str, Any]:
@@ -80,36 +96,67 @@ class Choice:
         return {**asdict(self), "compared": [asdict(row) for row in self.compared]}
 
 
-def choose(
-    losses: pd.DataFrame, champion: str, level: float, least: int = 1, resamples: int = RESAMPLES, seed: int = 0
-) -> Choice:
-    """Choose among the versions that have a column of `losses`, a row an image: image_id, unit, one loss a version.
+def choose(losses: pd.DataFrame, champion: str, average_run_length: int, least: int = 1) -> Choice:
+    """Choose among the versions that have a column of `losses`, a row an image: image_id, unit, weight, one loss each.
 
-    A loss is in [0, 1]: 0 right and 1 wrong, or a cost as a share of the highest. Images of one `unit` are dependent.
-    A version qualifies when the lower end of its paired gain is above 0; the one with the highest lower end is chosen.
-    `least` labelled images are needed for a move at all. Raises EvidenceMissing when a loss is missing or the champion
-    has none, BadInput when a loss is outside [0, 1] or an image is listed twice.
+    A loss is in [0, 1]: 0 right and 1 wrong, or a cost as a share of the highest. Images of one `unit` are dependent; a
+    `weight` is 1 for a label that came by itself, else what `to_label` said. Figures are means over units. A version
+    qualifies when the bets on it have won `average_run_length` for each version asked; the one on which they won most
+    is chosen. `least` labelled images are needed for a move at all. Raises EvidenceMissing when a loss is missing or
+    the champion has none, BadInput when a loss or a weight cannot be one or an image is listed twice.
     """
     versions = _versions(losses, champion)
     codes, units = pd.factorize(losses[UNIT])
-    about = Choice(None, "", champion, None, (), len(losses), len(units), level)
+    about = Choice(None, "", champion, None, (), len(losses), len(units), average_run_length)
     if losses.empty:
         return replace(about, sentence=f"no label has arrived, {least} are needed: no version can be compared")
-    about = replace(about, champion_loss=float(losses[champion].mean()))
+    weights = losses[WEIGHT].to_numpy(float)
+    counts = np.bincount(codes)
+    means = {
+        name: np.bincount(codes, weights * losses[name].to_numpy(float)) / counts for name in [champion, *versions]
+    }
+    about = replace(about, champion_loss=float(means[champion].mean()))
     if not versions:
         return replace(about, sentence=_nobody(about))
-    clusters = Clusters(codes, len(units), "images" if len(units) == len(losses) else "units")
-    gains = losses[champion].to_numpy(float)[:, None] - losses[versions].to_numpy(float)  # (n, G)
-    rows = zip(versions, gains.mean(axis=0), _intervals(gains, clusters, level, resamples, seed), strict=True)
-    compared = tuple(
-        Compared(v, float(losses[v].mean()), float(gain), max(-1.0, ends.low), min(1.0, ends.high))
-        for v, gain, ends in rows
-    )
-    return _settle(replace(about, compared=compared), least)
+    largest, needed = 1.0 if (weights == 1).all() else LARGEST_WEIGHT, float(average_run_length * len(versions))
+    rows, paces = [], {}
+    for name in versions:
+        gains = means[champion] - means[name]
+        won, ends = log_capitals(gains, largest), gains_in_question(gains, largest, needed)
+        evidence = float(np.exp(min(log_evidence(gains, largest), LARGEST)))
+        rows.append(Compared(name, float(means[name].mean()), float(gains.mean()), *ends, evidence, needed))
+        paces[name] = float(won.max())
+    return _settle(replace(about, compared=tuple(rows)), paces, least)
 
 
-def _settle(about: Choice, least: int) -> Choice:
-    best = max(about.compared, key=lambda row: (row.low, row.gain))
+def log_capitals(gains: np.ndarray, largest: float, beyond: float = 0.0) -> np.ndarray:
+    """The logarithms of what each of STAKES makes of 1 on gains (u,) in [-largest, largest] above `beyond`."""
+    stakes = STAKES / (largest + beyond)
+    return np.asarray(np.log1p(np.outer(stakes, gains - beyond)).sum(axis=1))
+
+
+def log_evidence(gains: np.ndarray, largest: float, beyond: float = 0.0) -> float:
+    """The logarithm of the mean capital, which falls as `beyond` rises."""
+    return float(logsumexp(log_capitals(gains, largest, beyond)) - np.log(len(STAKES)))
+
+
+def gains_in_question(gains: np.ndarray, largest: float, needed: float) -> Interval:
+    """The mean gains that neither bets on more nor bets on less refute with evidence `needed`, within [-1, 1]."""
+    return Interval(_low_end(gains, largest, needed), -_low_end(-gains, largest, needed))
+
+
+def _low_end(gains: np.ndarray, largest: float, needed: float) -> float:
+    def above(gain: float) -> float:
+        return log_evidence(gains, largest, gain) - float(np.log(needed))
+
+    ends = (NARROWEST - 1, 1 - NARROWEST)
+    if above(ends[0]) <= 0 or above(ends[1]) >= 0:
+        return -1.0 if above(ends[0]) <= 0 else 1.0
+    return float(brentq(above, *ends))
+
+
+def _settle(about: Choice, paces: dict[str, float], least: int) -> Choice:
+    best = max(about.compared, key=lambda row: (row.evidence, row.gain))
     if about.n < least:
         short = f"{about.n} labelled images, and a move needs {least}: label {least - about.n} more of these windows"
         return replace(about, sentence=f"no move: there are {short}", labels_needed=least - about.n)
@@ -122,7 +169,7 @@ def _settle(about: Choice, least: int) -> Choice:
             sentence=f"no move: no accepted version does better than the champion ({_said(likeliest, about)}), so the "
             "input is the likelier cause than the model; quarantine the source that changed, or retrain on it",
         )
-    more = _more_labels(likeliest, about)
+    more = _more_labels(likeliest, paces[likeliest.version], about)
     settled = (
         f"about {more} more labels would prove it if the gain holds" if more else "no number of labels is in sight"
     )
@@ -134,39 +181,16 @@ def _settle(about: Choice, least: int) -> Choice:
     )
 
 
-def _intervals(gains: np.ndarray, clusters: Clusters, level: float, resamples: int, seed: int) -> list[Interval]:
-    """For each of G versions the interval of its mean gain, all at once at `level`; gains (n, G)."""
-    if clusters.count < FEW_UNITS:
-        return [Interval(-1.0, 1.0)] * gains.shape[1]
-
-    def scores(at: float) -> list[Interval]:
-        return [_score(column, clusters, at) for column in gains.T]
-
-    def means_of(images: np.ndarray) -> Statistics:
-        return lambda weights: weights @ gains[images] / weights.sum(axis=1, keepdims=True)
-
-    told = np.unique(gains, axis=0, return_inverse=True)[1].ravel()
-    resampled = bootstrap_of_kinds(means_of, told, clusters, resamples, seed)
-    return group_intervals(Family(gains.mean(axis=0), resampled, scores), level, clusters.count - 1)
-
-
-def _score(gains: np.ndarray, clusters: Clusters, level: float) -> Interval:
-    """Tango's interval for the mean of gains (n,) in [-1, 1]; graded ones count by their sums, as in estimates.py."""
-    n, won, lost = len(gains), float(gains.clip(min=0).sum()), float(-gains.clip(max=0).sum())
-    number = float(n)
-    if not clusters.independent:
-        mean, error = clustered_mean(gains, clusters)
-        number = effective_number(n, (won + lost) / n - mean**2, error**2, clusters, level)
-    return tango(won * number / n, lost * number / n, number, level)
-
-
-def _more_labels(row: Compared, about: Choice) -> int | None:
-    gain = Finding("accuracy_gain_over_champion", "all", row.gain, row.low, row.high, about.n, about.units, "tango")
-    return labels_needed(gain, 0.0)
+def _more_labels(row: Compared, won: float, about: Choice) -> int | None:
+    """Labels until the stake that has `won` most, a logarithm, has what is needed for all; None where none wins."""
+    if won <= 0:
+        return None
+    units = (np.log(row.needed * len(STAKES)) - won) * about.units / won
+    return max(1, int(np.ceil(units * about.n / about.units)))
 
 
 def _versions(losses: pd.DataFrame, champion: str) -> list[str]:
-    absent = [name for name in (IMAGE_ID, UNIT, champion) if name not in losses]
+    absent = [name for name in (IMAGE_ID, UNIT, WEIGHT, champion) if name not in losses]
     if absent:
         raise EvidenceMissing(f"the losses have no column {', '.join(absent)}; they have {', '.join(map(str, losses))}")
     if losses[IMAGE_ID].duplicated().any():
@@ -175,7 +199,11 @@ def _versions(losses: pd.DataFrame, champion: str) -> list[str]:
         )
     if losses[UNIT].isna().any():
         raise EvidenceMissing(f"{int(losses[UNIT].isna().sum())} images have no unit; say which images are dependent")
-    columns = [name for name in losses if name not in (IMAGE_ID, UNIT)]
+    weights = losses[WEIGHT].to_numpy(float)
+    if not ((weights >= 0) & (weights <= LARGEST_WEIGHT)).all():
+        wrong = weights[~((weights >= 0) & (weights <= LARGEST_WEIGHT))][0]
+        raise BadInput(f"an image has a weight of {wrong:g}; a weight lies between 0 and {LARGEST_WEIGHT:g}")
+    columns = [name for name in losses if name not in (IMAGE_ID, UNIT, WEIGHT)]
     for name in columns:
         values = losses[name].to_numpy(float)
         if np.isnan(values).any():
@@ -196,8 +224,13 @@ def _said(row: Compared, about: Choice) -> str:
     return (
         f"version {row.version} loses {100 * row.loss:.1f} % on {about.n} labelled images{units}, the champion, "
         f"version {about.champion}, {100 * theirs:.1f} %: a gain of {100 * row.gain:+.1f} points "
-        f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+        f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}], evidence {_figure(row.evidence)} of the {row.needed:,.0f} "
+        "that a move needs"
     )
+
+
+def _figure(evidence: float) -> str:
+    return f"{evidence:,.1f}" if evidence < 1e6 else "over a million"
 
 
 def _nobody(about: Choice) -> str:

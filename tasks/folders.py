@@ -95,8 +95,8 @@ def refuse_measured_columns(root: Path, images: pd.DataFrame) -> None:
         raise DataRejected(f"{root}: {METADATA} has the columns {taken}, which Keel measures itself; rename them")
 
 
-def with_measures(images: pd.DataFrame, facts: list[dict[str, Any]]) -> pd.DataFrame:
-    """The rows of `images` with what was measured on each, in their order: the columns MEASURED."""
+def with_measures(images: pd.DataFrame, facts: list[dict[str, Any]] | list[tuple[Any, ...]]) -> pd.DataFrame:
+    """The rows of `images` with what was measured on each, in their order: the columns MEASURED, named or in turn."""
     measured = images.assign(**pd.DataFrame(facts, columns=MEASURED, index=images.index))
     for column in WHOLE_NUMBERS:
         measured[column] = measured[column].astype("Int64" if measured[column].isna().any() else "int64")

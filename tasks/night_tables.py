@@ -68,22 +68,42 @@ class ScoredWindow:
         return (self.folder / SCORES / digest / PREDICTIONS).is_file()
 
 
-def labelled_images(pairs: Iterable[tuple[Window, ScoredWindow]], known_by: dt.date) -> pd.DataFrame:
-    """The images of scored windows whose labels are known on that day: image_id, path, sha256, label, unit.
+def labelled_images(
+    pairs: Iterable[tuple[Window, ScoredWindow]], known_by: dt.date, requests: dict[str, dict[str, float]]
+) -> pd.DataFrame:
+    """The images of scored windows whose labels are known on that day: image_id, path, sha256, label, unit, weight.
 
-    Paths are below the folder of all windows. Images that the prediction log did not keep are left out.
+    `requests` are the images that were asked for, night by night, with the weights of their losses; a label that has to
+    wait for others (`fair_weights`) is left out, as is an image that the prediction log did not keep. Paths are below
+    the folder of all windows.
     """
     parts = []
     for window, scored in pairs:
         if not window.folder.is_dir() or not (scored.folder / WINDOW).is_file() or scored.broken():
             continue
         table = with_labels(scored.table(), window.folder, known_by)
-        if KEPT in table:
-            table = table[table[KEPT] != ""].assign(sha256=lambda rows: rows[KEPT])
-        path = f"{window.name}/" + table["path"]
-        parts.append(table.assign(image_id=path, path=path)[table["label"] != ""])
-    columns = ["image_id", "path", "sha256", "label", "unit"]
+        told = table[table["label"] != ""]
+        weight = fair_weights(told["image_id"], requests.get(window.name, {}), whole=len(told) == len(table))
+        told = told.assign(weight=weight)[weight.notna()]
+        if KEPT in told:
+            told = told[told[KEPT] != ""].assign(sha256=lambda rows: rows[KEPT])
+        path = f"{window.name}/" + told["path"]
+        parts.append(told.assign(image_id=path, path=path))
+    columns = ["image_id", "path", "sha256", "label", "unit", "weight"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def fair_weights(images: pd.Series, asked: dict[str, float], whole: bool) -> pd.Series:
+    """The weight of the loss of each labelled image of one window; nan for a label that has to wait.
+
+    Where only labels arrived that were asked for, they have the weights of their drawing. Labels that came by
+    themselves have a weight of 1; labels that were asked for among them were sought where errors are likely, and wait
+    until the `whole` window is labelled, when nothing is sought any more.
+    """
+    weights = images.map(asked).astype(float)
+    if whole or weights.isna().all():
+        return pd.Series(1.0, index=images.index)
+    return weights if weights.notna().all() else weights.isna().astype(float).where(weights.isna())
 
 
 def with_labels(table: pd.DataFrame, folder: Path, known_by: dt.date) -> pd.DataFrame:

@@ -4,14 +4,12 @@ Every core decodes and scores a chunk of images at a time, so memory does not gr
 scored is kept by the digests of the images and of the model: a label that comes late scores nothing again.
 """
 
-import ctypes
 import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,10 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.contracts import CONTEXT, image_frame, image_parameters, run_contract
 from tasks.digests import canonical_json, digest_of_code, identity, sha256_bytes, sha256_file, sha256_text
-from tasks.folders import read_window, refuse_measured_columns, with_measures
+from tasks.folders import MEASURED, read_window, refuse_measured_columns, with_measures
 from tasks.frozen import FrozenScorer
 from tasks.images import read_image
+from tasks.memory import give_memory_back
 from tasks.metrics import PROBABILITY
 from tasks.night_tables import CONTRACT, EMBEDDINGS, PREDICTIONS, SCORES, WINDOW, ScoredWindow, window_table
 from tasks.params import CheckDataParams
@@ -54,6 +53,7 @@ def score_window(
     Raises BadInput or DataRejected when the window cannot be read at all; a broken contract is on record, not raised.
     """
     listed = read_window(window.folder)
+    give_memory_back()
     refuse_measured_columns(window.folder, listed)
     contents = [sha256_file(window.folder / path) for path in listed["path"]]
     forget_others(made_from(list(listed["path"]), contents), out)
@@ -62,9 +62,11 @@ def score_window(
     if missing:
         keep_scores(window, listed, missing, out)
     measured = pd.read_parquet(out / "measured.parquet")
+    give_memory_back()
     images = listed.merge(measured, on="path", how="left", validate="one_to_one")
     hold_to_contract(images, about, params, models[0], out, contracts)
     window_table(images, about, window.name).to_parquet(out / WINDOW, index=False)
+    give_memory_back()
     return ScoredWindow(window.name, out)
 
 
@@ -102,9 +104,9 @@ def keep_scores(window: Window, listed: pd.DataFrame, models: dict[str, Path], o
     kind = FrozenScorer if len(listed) >= FROZEN_FROM else FeatureScorer
     scorers = {digest: kind(model) for digest, model in models.items()}
     answers: dict[str, list[Told]] = {digest: [] for digest in scorers}
-    facts: list[dict[str, Any]] = []
+    facts: list[tuple[Any, ...]] = []
     for measures, told in looked_at(window.folder, list(listed["path"]), scorers):
-        facts += measures
+        facts += [tuple(measured.get(name) for name in MEASURED) for measured in measures]
         for digest, answer in told.items():
             answers[digest].append(answer)
         if len(facts) % GIVE_BACK_EVERY < CHUNK:
@@ -121,13 +123,6 @@ def keep_scores(window: Window, listed: pd.DataFrame, models: dict[str, Path], o
         given = together(answers[digest], len(scorer.classes))
         keep(scorer.classes, weights, readable_paths, *given, source, out / SCORES / digest)
     logger.info("%s: %d images scored by %d models", window.name, len(readable_paths), len(scorers))
-
-
-def give_memory_back() -> None:
-    """Have glibc return what is free to the system: answers that are kept lie between images that are not, and it would
-    grow by an image's pixels with each. Another C library has no such call, and does without."""
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def together(answers: list[Told], classes: int) -> Told:

@@ -21,7 +21,8 @@ from tasks.errors import BadInput, EvidenceMissing
 from tasks.predictions import TOLERANCE
 from tasks.resampling import Clusters, draw_weights, percentiles
 
-EXPLORED = 0.5  # of the chance to be asked about, the share that all images have alike: no weight exceeds 1 / EXPLORED
+EXPLORED = 0.5  # of the chance to be asked about, the share that all images have alike
+LARGEST_WEIGHT = 1 / EXPLORED
 Chances = Callable[[np.ndarray], np.ndarray]  # scores (n,) -> chance to be right (n,)
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Chances]  # scores, correct, weights, each (m,)
 

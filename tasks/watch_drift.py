@@ -17,18 +17,19 @@ from prefect.cache_policies import NO_CACHE
 from threadpoolctl import threadpool_limits
 
 from tasks.drift import Drift, judge_drift
-from tasks.errors import EvidenceMissing
+from tasks.errors import DataRejected, EvidenceMissing
 from tasks.harm import ALL, accepted_risks
 from tasks.intervals import Interval
 from tasks.metrics import PROBABILITY, classes_of
 from tasks.night import CANNOT_JUDGE, WATCH, Answer, is_benign
-from tasks.night_tables import KEPT, ScoredWindow
+from tasks.night_tables import KEPT, ScoredWindow, with_labels
 from tasks.slices import SLICE
 from tasks.snapshot import Snapshot
 from tasks.unlabelled import AccuracyEstimate, Answers, estimate_accuracy, to_label
 from tasks.versions import Served
 from tasks.watch import Watch
 from tasks.whole_files import write_whole
+from tasks.windows import Window
 
 FILE = "drift.json"
 RESAMPLES = 500
@@ -38,14 +39,20 @@ logger = logging.getLogger("tasks.watch_drift")
 
 @task(cache_policy=NO_CACHE)
 def watch_drift(
-    tonight: ScoredWindow, reference: list[ScoredWindow], champion: Served, watch: Watch, harm: Answer, seed: int
+    window: Window,
+    tonight: ScoredWindow,
+    reference: list[ScoredWindow],
+    champion: Served,
+    watch: Watch,
+    harm: Answer,
+    seed: int,
 ) -> Answer:
-    """The answer of the images alone; writes drift.json beside the window.
+    """The answer of the images alone; writes drift.json beside what was scored of the window.
 
     `reference` are the windows that it is measured against, fewer than the rules ask for while they are gathered.
     """
     facts: dict[str, Any] = {"reference": [window.night for window in reference]}
-    facts |= early_figures(tonight, champion, watch, seed)
+    facts |= early_figures(window, tonight, champion, watch, seed)
     tolerated = tolerated_error(watch, champion)
     wanted = watch.reference.nights
     if len(reference) < wanted:
@@ -120,7 +127,7 @@ def snapshot(windows: list[ScoredWindow], model: str) -> Snapshot:
     )
 
 
-def early_figures(tonight: ScoredWindow, champion: Served, watch: Watch, seed: int) -> dict[str, Any]:
+def early_figures(window: Window, tonight: ScoredWindow, champion: Served, watch: Watch, seed: int) -> dict[str, Any]:
     """The accuracy that is expected without labels, and the images to ask for."""
     now, then = tonight.answers(champion.digest), champion.calibration()
     columns = [PROBABILITY + c for c in classes_of(now)]
@@ -137,13 +144,22 @@ def early_figures(tonight: ScoredWindow, champion: Served, watch: Watch, seed: i
         facts["expected"] = [expected(estimate) for estimate in found]
     except EvidenceMissing as error:
         facts["expected_missing"] = str(error)
-    known = (now["label"] != "").to_numpy()
+    known = labelled_already(window, now)
     if KEPT in now:  # nobody can label what was not kept
         known |= (now[KEPT] == "").to_numpy()
-    features = np.asarray(tonight.embeddings(champion.digest), dtype=np.float64)
+    features = np.asarray(tonight.embeddings(champion.digest), dtype=np.float32)
     asked = to_label(now[columns].to_numpy(float), features, known, watch.labels_to_ask, seed)
     facts["to_label"] = [{"image": now["path"].iloc[ask.image], "weight": ask.weight} for ask in asked]
     return facts
+
+
+def labelled_already(window: Window, table: pd.DataFrame) -> np.ndarray:
+    """Whether each image's label is known by the night, wherever it was told (n,)."""
+    try:
+        told = with_labels(table, window.folder, window.date)
+    except DataRejected:  # the answer of the labels names it
+        told = table
+    return (told["label"] != "").to_numpy()
 
 
 def expected(estimate: AccuracyEstimate) -> dict[str, Any]:

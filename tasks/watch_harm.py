@@ -18,7 +18,7 @@ from tasks.errors import DataRejected
 from tasks.harm import Harm, accepted_risks, advance_all, begin_all, judge_harm, unwatched
 from tasks.ledger import Ledger
 from tasks.night import CANNOT_JUDGE, HARM, WATCH, Answer
-from tasks.night_tables import ScoredWindow, with_labels
+from tasks.night_tables import ScoredWindow, fair_weights, with_labels
 from tasks.nights import error_figure
 from tasks.versions import Served
 from tasks.watch import Watch
@@ -99,20 +99,11 @@ def labelled(window: Window, scored: ScoredWindow, champion: Served, tonight: Wi
 
 
 def fairly(table: pd.DataFrame, known: set[tuple[str, str]], requests: dict[str, dict[str, float]]) -> pd.DataFrame:
-    """The labels of one window that count from tonight on, with the weight of each.
-
-    Where only labels arrived that were asked for, they have the weights of their drawing. Labels that came by
-    themselves have a weight of 1; labels that were asked for among them were sought where errors are likely, and wait
-    until the whole window is labelled, when nothing is sought any more.
-    """
+    """The labels of one window that count from tonight on, with the weight of each; some wait (`fair_weights`)."""
     fresh = arrived(table, known)
     asked = requests.get(table["window"].iloc[0], {}) if len(table) else {}
-    weights = fresh["image_id"].map(asked).astype(float)
-    if (table["label"] != "").all() or weights.isna().all():
-        return fresh.assign(weight=1.0)
-    if weights.notna().all():
-        return fresh.assign(weight=weights)
-    return fresh[weights.isna()].assign(weight=1.0)
+    weighted = fresh.assign(weight=fair_weights(fresh["image_id"], asked, whole=bool((table["label"] != "").all())))
+    return weighted[weighted["weight"].notna()]
 
 
 def figures_by_night(fresh: pd.DataFrame, level: float) -> dict[str, dict[str, float]]:

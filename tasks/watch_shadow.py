@@ -8,13 +8,14 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.counted import arrived, counted_images, rows_to_count
+from tasks.counted import counted_images, rows_to_count
 from tasks.digests import sha256_text
 from tasks.ledger import Ledger
 from tasks.night_tables import ScoredWindow, with_labels
 from tasks.rollout_rules import RolloutRules
 from tasks.shadow import ShadowState, advance_shadow, judge_shadow
 from tasks.versions import Served
+from tasks.watch_harm import fairly
 from tasks.windows import Window
 
 logger = logging.getLogger("tasks.watch_shadow")
@@ -30,21 +31,24 @@ def watch_shadow(
     tonight: Window,
     scored: list[tuple[Window, ScoredWindow]],
     before: dict[str, Any],
+    requests: dict[str, dict[str, float]],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What the night's record says of the challenger, and the rows of the labels that count from it on.
 
-    `scored` are windows that both have answered; `before` is what the last night's record said, or nothing.
+    `scored` are windows that both have answered; `before` is what the last night's record said, or nothing;
+    `requests` are the images that were asked for, night by night, with the weights of their losses.
     """
     pair = sha256_text(f"{champion.digest} {challenger.digest}")
     known = counted_images(ledger, project, pair)
-    parts = [arrived(both(window, table, champion, challenger, tonight), known) for window, table in scored]
+    parts = [fairly(both(window, table, champion, challenger, tonight), known, requests) for window, table in scored]
     fresh = pd.concat(parts) if parts else pd.DataFrame()
     state = ShadowState(champion=champion.digest, challenger=challenger.digest)
     if before and (before["state"]["champion"], before["state"]["challenger"]) == (state.champion, state.challenger):
         state = ShadowState.model_validate(before["state"])
     ours, theirs = ((wrong(fresh, name) if len(fresh) else np.empty(0)) for name in ("predicted", "predicted_other"))
     units = fresh["unit"].to_numpy() if len(fresh) else np.empty(0, object)
-    state = advance_shadow(state, ours, theirs, units, rules.margin)
+    weights = fresh["weight"].to_numpy(float) if len(fresh) else None
+    state = advance_shadow(state, ours, theirs, units, rules.margin, weights)
     verdict, said = judge_shadow(state, rules.margin, rules.error)
     sentence = f"challenger, version {challenger.version}: {verdict}, {said}"
     logger.info("%s", sentence)

@@ -23,7 +23,7 @@ from tests.small_model import write_guard, write_model
 
 GROUND, CASES = Path("ground"), Path("ground/cases")
 THREE = {"champion": "3", "challenger": None, "previous": "2"}
-RULES = RollbackRules(level=0.95, cool_down_nights=3, least_labels=30, candidates=1, reason="for the test")
+RULES = RollbackRules(average_run_length=1000, cool_down_nights=3, least_labels=30, candidates=1, reason="for the test")
 
 
 def entries(registry: Registry) -> list[Entry]:
@@ -192,9 +192,11 @@ def test_alias_that_was_moved_by_hand_is_put_right_first(in_use: Registry) -> No
 
 
 def test_losses_are_the_wrong_answers_of_each_version(in_use: Registry, three_versions: Path) -> None:
-    table = pd.read_parquet(three_versions / "ground/split/manifest.parquet").query("split == 'test'")
+    table = (
+        pd.read_parquet(three_versions / "ground/split/manifest.parquet").query("split == 'test'").assign(weight=1.0)
+    )
     losses = score_versions.fn(in_use, ["3", "1", "3"], three_versions / "ground/data", table.reset_index(drop=True))
-    assert list(losses) == ["image_id", "unit", "3", "1"]
+    assert list(losses) == ["image_id", "unit", "weight", "3", "1"]
     for version, seed in (("3", 2), ("1", 0)):
         judged = pd.read_parquet(three_versions / f"ground/predictions{seed}/predictions.parquet")
         answers = judged.set_index("image_id").loc[table["image_id"], "predicted"]

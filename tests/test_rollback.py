@@ -21,7 +21,7 @@ from tests.small_model import write_pictures
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 CASES, PICTURES = Path("ground/cases"), Path("window")
-RULES = RollbackRules(level=0.95, cool_down_nights=3, least_labels=20, candidates=1, reason="for the test")
+RULES = RollbackRules(average_run_length=1000, cool_down_nights=3, least_labels=20, candidates=1, reason="for the test")
 NIGHT = dt.date(2026, 6, 3)
 
 
@@ -44,7 +44,7 @@ def fallback_line() -> list[tuple[bool, str]]:
 def labelled(model: Path, count: int = 40) -> pd.DataFrame:
     """A window of production images whose labels are what the model says."""
     table = write_pictures(PICTURES, count, seed=4).rename(columns={"file_name": "path"})
-    table = table.assign(image_id=table["path"], unit=table["path"])
+    table = table.assign(image_id=table["path"], unit=table["path"], weight=1.0)
     return table.assign(label=score(PICTURES, table, model)["predicted"])
 
 

@@ -157,11 +157,11 @@ def test_labelled_images_are_those_known_by_the_day_of_sound_windows(
     write_late_labels(folder, 2, "2026-06-02T10:00")
     window = scored(tmp_path, check_data_params, models[:1])
     pairs = [(Window(NIGHT, folder), window), (Window(NIGHT, tmp_path / "none"), window)]
-    assert labelled_images(pairs, NIGHT).empty
-    found = labelled_images(pairs, NIGHT + dt.timedelta(days=1))
+    assert labelled_images(pairs, NIGHT, {}).empty
+    found = labelled_images(pairs, NIGHT + dt.timedelta(days=1), {})
     assert found["path"].tolist() == ["2026-06-01/000.png", "2026-06-01/001.png"]
     assert (tmp_path / "windows" / found["path"][0]).is_file()
     contract = json.loads((window.folder / "contract.json").read_text())
     contract["checks"][0] |= {"success": False}
     (window.folder / "contract.json").write_text(json.dumps(contract))
-    assert labelled_images(pairs, NIGHT + dt.timedelta(days=1)).empty
+    assert labelled_images(pairs, NIGHT + dt.timedelta(days=1), {}).empty

@@ -1,5 +1,6 @@
 """Drift of one night: found where it is, benign where labels prove it, an early sign where none has come."""
 
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tasks.night_tables import ScoredWindow
 from tasks.versions import Served
 from tasks.watch import Watch, load_watch
 from tasks.watch_drift import snapshot, tolerated_error, watch_drift, with_early_sign
+from tasks.windows import Window
 from tests.drawn_nights import MODEL, draw_served, draw_window
 from tests.small_nights import write_watch
 
@@ -39,7 +41,8 @@ def figures(wrong: int, n: int, high: float) -> Answer:
 def ask(
     watch: Watch, tonight: ScoredWindow, reference: list[ScoredWindow], champion: Served, harm: Answer = UNASKED
 ) -> Answer:
-    return watch_drift.fn(tonight, reference, champion, watch, harm, 7)
+    window = Window(dt.date.fromisoformat(tonight.night), tonight.folder / "window")
+    return watch_drift.fn(window, tonight, reference, champion, watch, harm, 7)
 
 
 def test_a_night_like_the_reference_shows_no_drift_and_says_the_same_twice(
@@ -159,3 +162,19 @@ def test_a_snapshot_names_nights_only_where_there_are_several(reference: list[Sc
     assert both.image_ids[0] == "2026-06-01/000.png"
     assert both.embeddings.dtype == np.float32
     assert both.sample.unit_count == 80
+
+
+def test_what_somebody_labelled_already_is_not_asked_for_again(
+    tmp_path: Path, watch: Watch, reference: list[ScoredWindow]
+) -> None:
+    # Fails where `labelled_already` reads the scored window alone: these labels lie in labels.csv.
+    champion, tonight = draw_served(tmp_path / "v1"), draw_window(tmp_path, NIGHT, labelled=0)
+    first = {ask["image"] for ask in ask(watch, tonight, reference, champion).facts["to_label"]}
+    paths = tonight.table()["path"]
+    left = next(path for path in paths if path not in first)
+    (tonight.folder / "window").mkdir()
+    told = "".join(f"{path},cat,{NIGHT}T08:00\n" for path in paths if path != left)
+    (tonight.folder / "window/labels.csv").write_text(f"file_name,label,labelled_at\n{told}")
+    assert [ask["image"] for ask in ask(watch, tonight, reference, champion).facts["to_label"]] == [left]
+    (tonight.folder / "window/labels.csv").write_text("file_name,label\nno such image,cat\n")
+    assert {ask["image"] for ask in ask(watch, tonight, reference, champion).facts["to_label"]} == first

@@ -147,7 +147,7 @@ def test_versions_are_compared_on_kept_images_alone(
     log_folder(place, "pets", folder, model, keep=0.5)
     add_labels(place, "pets", labels_of(folder))
     root = written(place, tmp_path)
-    images = labelled_images([scored(tmp_path, root / "2026-06-01", check_data_params, model)], NIGHTS[0])
+    images = labelled_images([scored(tmp_path, root / "2026-06-01", check_data_params, model)], NIGHTS[0], {})
     assert len(images) == 6
     assert len(score(root, images, model)) == 6  # which refuses a file of another content
 
@@ -164,9 +164,9 @@ def test_one_content_is_one_image_and_a_label_of_any_of_its_requests_is_its_labe
     window, found = scored(tmp_path, root / "2026-06-01", check_data_params, model)
     assert len(found.table()) == 11
     assert traffic_of(window)["repeated"] == 1
-    assert labelled_images([(window, found)], NIGHTS[0])["path"].tolist() == ["2026-06-01/2026-06-01-0000.png"]
+    assert labelled_images([(window, found)], NIGHTS[0], {})["path"].tolist() == ["2026-06-01/2026-06-01-0000.png"]
     written(place, tmp_path, "Europe/Berlin")
-    assert labelled_images([(window, found)], NIGHTS[0]).empty  # there it was told on the second of June
+    assert labelled_images([(window, found)], NIGHTS[0], {}).empty  # there it was told on the second of June
 
 
 def test_what_the_door_turned_away_and_what_failed_is_counted_and_is_no_image(
