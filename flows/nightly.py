@@ -36,6 +36,7 @@ from tasks.nights import (
     copy_of,
     counted_before,
     due,
+    harm_since,
     is_late,
     is_mended,
     last_before,
@@ -354,7 +355,7 @@ def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Pa
 def harmed_images(root: Path, about: Project, night: Night, entries: list[Entry]) -> pd.DataFrame:
     """The labelled images from the night on which harm most likely began to this one, nights refused left out."""
     last, without = dt.date.fromisoformat(night.night), refused(entries)
-    first = dt.date.fromisoformat(night.body["harm"]["harm"]["began"] or night.night)
+    first = dt.date.fromisoformat(harm_since(entries, night))
     windows = [window for window in nights_between(root, first, last) if window.name not in without]
     return labelled_images([(window, at(about, window.name)) for window in windows], last, requests(entries))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.intervals import wilson
 from tasks.ledger import Entry
-from tasks.night import HARM, NO_DATA, WATCH, Answer, Night
+from tasks.night import HARM, HEALTHY, NO_DATA, WATCH, Answer, Night
 from tasks.shadow import ShadowState
 
 KIND = "night"
@@ -68,6 +68,22 @@ def is_late(entries: Iterable[Entry], night: str) -> bool:
         n.night > night or (n.night == night and n.body["harm"].get("counted", 0) > 0)
         for n in nights_on_record(entries).values()
     )
+
+
+def harm_since(entries: Iterable[Entry], night: Night) -> str:
+    """The night on which the harm that this night found began, by the first of the alarms that it goes on from.
+
+    An alarm ends a run of the monitor, which then knows nothing of the nights before: as long as no night under the
+    same champion was healthy in between, it is the same harm.
+    """
+    earlier = [n for n in nights_on_record(entries).values() if n.night <= night.night]
+    began = night.night
+    for n in reversed(earlier):
+        if n.body["model"] != night.body["model"] or n.verdict == HEALTHY:
+            break
+        if n.verdict == HARM:
+            began = min(began, n.body["harm"]["harm"]["began"] or n.night)
+    return began
 
 
 def due(entries: Iterable[Entry], there: Iterable[dt.date], day: dt.date | None, catch_up: int) -> list[dt.date]:

@@ -29,9 +29,11 @@ from tasks.nights import (
     counted_before,
     due,
     figures,
+    harm_since,
     is_late,
     is_mended,
     last_before,
+    night_of,
     nights_on_record,
     recorded,
     reference_nights,
@@ -268,3 +270,21 @@ def test_nothing_that_decides_reads_evidently(module: str) -> None:
     names = [getattr(node, "module", None) or "" for node in imports] + [a.name for node in imports for a in node.names]
     assert names
     assert not [name for name in names if "evidently" in name.lower() or "report_drift" in name]
+
+
+def test_harm_that_goes_on_after_an_alarm_began_with_the_first_alarm_since_a_healthy_night(ledger: Ledger) -> None:
+    # Fails where `harm_since` takes this alarm's own beginning: the monitor forgets all nights before an alarm.
+    def harm(began: str | None) -> dict[str, Any]:
+        return {"harm": {"harm": {"began": began}}}
+
+    enter(ledger, 1, HARM, **harm("2026-05-30"))
+    enter(ledger, 2, HEALTHY)
+    enter(ledger, 3, HARM, model=OTHER, **harm("2026-06-03"))
+    enter(ledger, 4, WATCH)
+    enter(ledger, 5, HARM, **harm("2026-06-04"))
+    enter(ledger, 6, NO_DATA)
+    last = enter(ledger, 7, HARM, **harm(None))
+    entries = ledger.read()
+    assert harm_since(entries, night_of(last)) == "2026-06-04"
+    assert harm_since(entries, nights_on_record(entries)["2026-06-05"]) == "2026-06-04"
+    assert harm_since(entries, nights_on_record(entries)["2026-06-01"]) == "2026-05-30"
