@@ -108,7 +108,7 @@ class Step:
 SOUND = tuple(Step(day, None, 0, (HEALTHY,), "2") for day in range(1, 6))
 WORN = (  # the sensor wears out, and version 1 comes back by itself
     Step(6, "noise", 2, (WATCH,), "2"),
-    Step(7, "noise", 3, (HARM,), "1", "version 1 was put back"),
+    Step(7, "noise", 4, (HARM,), "1", "version 1 was put back"),
 )
 AFTER = (  # drift may be seen, but there is no harm
     Step(8, "noise", 3, (HEALTHY, WATCH), "1"),

@@ -68,7 +68,7 @@ def test_one_of_equally_good_versions_is_seldom_moved_to_however_often_one_looks
     size: int,
 ) -> None:
     # Fails where `choose` needs less than `average_run_length` for each version, or takes images for units.
-    random, draws, nights, length = np.random.default_rng(5), 300, 20, 200
+    random, draws, nights, length = np.random.default_rng(5), 200, 10, 100
     moved = 0
     for _ in range(draws):
         losses = drawn(random, 20 * nights, size, {"3": 0.1, "2": 0.1})

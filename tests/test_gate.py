@@ -252,7 +252,7 @@ DESKS = criterion(slice="test/desk=*", at_least=0.9)
 
 def test_a_good_slice_is_failed_no_more_often_for_having_many_neighbours() -> None:
     """Twenty slices, all on the bound: without Holm's correction a third of the verdicts would fail one of them."""
-    sets, n, slices = 200, 200, 20
+    sets, n, slices = 100, 200, 20
     corrected, alone = 0, 0
     for hits in np.random.default_rng(4).binomial(n, 0.9, (sets, slices)):
         findings = shares(hits, n)
@@ -263,7 +263,7 @@ def test_a_good_slice_is_failed_no_more_often_for_having_many_neighbours() -> No
 
 
 def test_a_model_that_misses_the_bound_in_one_slice_passes_no_more_often_for_having_many() -> None:
-    sets, n = 1000, 300
+    sets, n = 400, 300
     random = np.random.default_rng(5)
     passed = 0
     for _ in range(sets):

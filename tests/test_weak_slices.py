@@ -69,7 +69,7 @@ def test_without_a_weak_slice_the_confirming_half_itself_is_reported() -> None:
 @pytest.mark.parametrize("each", [1, 4])
 def test_on_data_without_a_weak_slice_few_searches_confirm_one(each: int) -> None:
     """All discoveries are false here, so the false discovery rate is the share of searches that confirm any."""
-    sets = 120
+    sets = 60
     false = sum(any(f["confirmed"] for f in find(rows(100 + seed, 480, each=each), PARAMS)) for seed in range(sets))
     assert false / sets <= PARAMS.false_discovery_rate + 3 * math.sqrt(0.05 * 0.95 / sets)
 
