@@ -77,7 +77,7 @@ def judged(
     """What the last night's labels and its drift come to, after the others as the reference."""
     (tonight, window), reference = pairs[-1], [one for _, one in pairs[:-1]]
     harm = watch_harm.fn(ledger, "pets", watch, champion, tonight, pairs, {}, {})
-    return harm, watch_drift.fn(window, reference, champion, watch, harm, seed=1)
+    return harm, watch_drift.fn(tonight, window, reference, champion, watch, harm, seed=1)
 
 
 def test_a_night_says_the_same_of_the_log_as_of_the_folder_whether_images_were_kept_or_not(
