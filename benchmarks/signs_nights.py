@@ -86,7 +86,7 @@ WATCHED: dict[str, Any] = {  # what differs from the bundled rules of the nights
         "reason": "A false alarm stops a session of thirty people; one in a thousand sessions is never, here.",
     },
     "rollback": {
-        "level": 0.95,
+        "average_run_length": 1000,
         "cool_down_nights": 1,
         "least_labels": 100,
         "candidates": 1,

@@ -123,7 +123,7 @@ def judge_shadow(state: ShadowState, margin: float, error: float) -> tuple[str, 
 def seen(state: ShadowState) -> str:
     """What the bets rest on, in words."""
     return (
-        f"{state.labels} labels of {state.nights} nights, {state.disagreements} of {all_units(state)} units answered "
+        f"{state.labels} labels in {state.nights} looks, {state.disagreements} of {all_units(state)} units answered "
         f"differently, {100 * mean_difference(state):+.1f} points of errors"
     )
 
