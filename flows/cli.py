@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows import cli_feedback, cli_live, cli_night, cli_plan, cli_records, cli_rollback, cli_rollout, cli_sign
-from flows.terminal import ProjectName, app, check_room, checkout, progress, quiet_prefect
+from flows.terminal import ProjectName, app, check_room, checkout, progress, quiet_prefect, server_ahead
 from tasks.settings import without_password
 
 EXIT_CODES = {"PASS": 0, "FAIL": 2, "INCONCLUSIVE": 3}
@@ -41,8 +41,8 @@ def release(
 
             project_for(project, where)
             check_room(chosen.state, Path.cwd())
-            from flows.release import release as flow
-
+            with server_ahead():
+                from flows.release import release as flow
             quiet_prefect()
             outcome = flow(project=project, allow_dirty=allow_dirty)
         typer.echo("")
@@ -81,8 +81,8 @@ def show_study(name: str, project: str, quick: bool, allow_dirty: bool) -> None:
         with progress():
             logging.getLogger("flows").info("loading the libraries")
             check_room(chosen.state, Path.cwd())
-            import flows.certify
-
+            with server_ahead():
+                import flows.certify
             quiet_prefect()
             outcome = getattr(flows.certify, name)(project=project, quick=quick, allow_dirty=allow_dirty)
         for subject, sentences in {**outcome.claims, "What was not shown": outcome.not_shown}.items():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.terminal import ProjectName, app, checkout, progress, quiet_prefect
+from flows.terminal import ProjectName, app, checkout, progress, quiet_prefect, server_ahead
 from tasks.ledger import Entry
 
 feedback_app = typer.Typer(no_args_is_help=True, help="Reports of users: add, review, sum up, delete.")
@@ -126,8 +126,8 @@ def forget(
     """Remove them everywhere: reports, labels, log, pictures, cases, data. It cannot be undone."""
     with checkout(project):
         with progress():
-            from flows.feedback import forget as flow
-
+            with server_ahead():
+                from flows.feedback import forget as flow
             quiet_prefect()
             tombstones = flow(project=project, ids=ids)
         show(tombstones)
@@ -138,8 +138,8 @@ def expire(project: ProjectName = "digits") -> None:
     """Remove the reports whose retention has ended, with all that came of them, as the daily deployment does."""
     with checkout(project):
         with progress():
-            from flows.feedback import expire as flow
-
+            with server_ahead():
+                from flows.feedback import expire as flow
             quiet_prefect()
             tombstones = flow(project=project)
         show(tombstones)

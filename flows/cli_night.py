@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.terminal import ProjectName, app, checkout, progress, quiet_prefect
+from flows.terminal import ProjectName, app, checkout, progress, quiet_prefect, server_ahead
 
 CODES = {"HEALTHY": 0, "WATCH": 0, "HARM": 2, "NO DATA": 3, "CANNOT JUDGE": 3}
 Folder = Annotated[Path | None, typer.Option(help="Another folder of windows than <data>/production.")]
@@ -28,8 +28,8 @@ def nightly(
     place = windows if windows in (None, "log") or "://" in windows else str(Path(windows).resolve())
     with checkout(project):
         with progress():
-            from flows.nightly import nightly as flow
-
+            with server_ahead():
+                from flows.nightly import nightly as flow
             quiet_prefect()
             judged = flow(project=project, date=date, until=until, windows=place, pull=pull)
         for night in judged:
@@ -70,8 +70,8 @@ def watchdog(project: ProjectName = "digits") -> None:
     """Has every night that should be over a verdict? Names, enters and tells those that have none; exit code 1 then."""
     with checkout(project):
         with progress():
-            from flows.watchdog import watchdog as flow
-
+            with server_ahead():
+                from flows.watchdog import watchdog as flow
             quiet_prefect()
             last = flow(project=project)
         typer.echo(f"the night of {last}, the last that should be over, has its verdict")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.terminal import ProjectName, app, checkout, progress, quiet_prefect
+from flows.terminal import ProjectName, app, checkout, progress, quiet_prefect, server_ahead
 
 Version = Annotated[str | None, typer.Argument(help="v1 or 1, one that was in use before; none: the previous one.")]
 
@@ -19,8 +19,8 @@ def rollback(
     """Put an earlier version back as champion, verified before and after; the record says that a person did."""
     with checkout(project):
         with progress():
-            from flows.rollback import rollback as flow
-
+            with server_ahead():
+                from flows.rollback import rollback as flow
             quiet_prefect()
             done = flow(project=project, version=number_of(version), why=why).body
         typer.echo(f"champion: version {done['version']} of {project}, in place of version {done['left']}")
@@ -33,8 +33,8 @@ def drill(version: Version = None, project: ProjectName = "digits") -> None:
     """Rehearse a rollback: everything but the move, with the seconds it takes; the ledger keeps the outcome."""
     with checkout(project):
         with progress():
-            from flows.rollback import drill as flow
-
+            with server_ahead():
+                from flows.rollback import drill as flow
             quiet_prefect()
             entry = flow(project=project, version=number_of(version))
         if not entry.body["held"]:

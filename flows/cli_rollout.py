@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.terminal import ProjectName, app, checkout, progress, quiet_prefect
+from flows.terminal import ProjectName, app, checkout, progress, quiet_prefect, server_ahead
 
 Reason = Annotated[str, typer.Option(help="The reason, for whoever reads this later.")]
 rollout_app = typer.Typer(
@@ -34,8 +34,8 @@ def run(project: ProjectName = "digits") -> None:
     """Read the evidence, and move the challenger on, wait, take it off, or promote it; the schedule runs it daily."""
     with checkout(project):
         with progress():
-            from flows.rollout import rollout as flow
-
+            with server_ahead():
+                from flows.rollout import rollout as flow
             quiet_prefect()
             entry = flow(project=project)
         if entry is None:
@@ -50,8 +50,8 @@ def abort(why: Reason, project: ProjectName = "digits") -> None:
     """Take the challenger off at whatever step it is; all traffic is the champion's again, within seconds."""
     with checkout(project):
         with progress():
-            from flows.rollout import abort as flow
-
+            with server_ahead():
+                from flows.rollout import abort as flow
             quiet_prefect()
             entry = flow(project=project, why=why)
         typer.echo(f"{entry.body['sentence']} (entry {entry.number})")
@@ -69,8 +69,8 @@ def skip(
     key = key.absolute()
     with checkout(project):
         with progress():
-            from flows.rollout import skip as flow
-
+            with server_ahead():
+                from flows.rollout import skip as flow
             quiet_prefect()
             entry = flow(project=project, to=to, why=why, key=key)
         typer.echo(f"{entry.body['sentence']} (entry {entry.number})")

@@ -5,11 +5,12 @@ import logging
 import os
 import shutil
 import sys
+import threading
 import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -168,6 +169,31 @@ class Moving(Lines):
         """Take the moving line away."""
         self.status.stop()
         super().close()
+
+
+@contextmanager
+def server_ahead() -> Iterator[None]:
+    """While the libraries of a flow load, start the server that Prefect, given none, would start for it after that.
+
+    A start that fails is left for the flow, which tries again and says why.
+    """
+    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_ENABLED
+
+    if PREFECT_API_URL.value() or not PREFECT_SERVER_EPHEMERAL_ENABLED.value():
+        yield
+        return
+    from prefect.server.api.server import SubprocessASGIServer
+
+    def start() -> None:
+        with suppress(Exception):
+            SubprocessASGIServer().start()
+
+    starting = threading.Thread(target=start, name="prefect-server", daemon=True)
+    starting.start()
+    try:
+        yield
+    finally:
+        starting.join()
 
 
 def quiet_prefect() -> None:
