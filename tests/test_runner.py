@@ -49,9 +49,10 @@ def test_runner_that_is_not_installed_says_how_to_install_it(name: str, monkeypa
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_dask_runs_tasks_in_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("prefect_dask")
-    monkeypatch.setenv("KEEL_TASK_RUNNER", "dask")
+@pytest.mark.parametrize("name", ["dask", "ray"])
+def test_cluster_runs_tasks_in_other_processes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(f"prefect_{name}")
+    monkeypatch.setenv("KEEL_TASK_RUNNER", name)
     monkeypatch.setenv("KEEL_TASK_WORKERS", "2")
     found = spread.with_options(task_runner=task_runner())(4)
     assert [number for number, _ in found] == [0, 1, 2, 3]
