@@ -4,8 +4,8 @@
 
 Stories of NIGHTS nights with known truths: 40 labels a night, in units of four that half the time are right or wrong
 together; a champion and two older versions that err on 10 % of the images alike until night 10, when something breaks.
-The harm monitor (tasks/e_detector.py) watches the champion, and each night on which it alarms the versions are compared
-on the images since the night on which it says that harm began, until something moves:
+The harm monitor (tasks/e_detector.py) watches the champion and begins anew after each alarm, and on each alarm the
+versions are compared on the images since harm began by the first alarm (tasks/nights.py), until something moves:
 
 * nothing breaks     the nights that alarm are those of chance; so that there are any, the monitor alarms at evidence 20
 * the input breaks   all three err on 25 %: each move is a mistake
@@ -30,6 +30,7 @@ from scipy.stats import binom
 
 from tasks.best_version import log_evidence
 from tasks.e_detector import advance, begin
+from tasks.nights import SAME_HARM
 
 NIGHTS, BROKEN, LABELS, SIZE, TOGETHER = 60, 10, 40, 4, 0.5
 USUAL, TOLERATED, RUN_LENGTH, ALARM = 0.10, 0.13, 1000, 1000.0
@@ -74,7 +75,7 @@ def tell(errors: tuple[float, ...], alarm: float, rules: dict[str, Rule], seed: 
     random, state = np.random.default_rng(seed), begin("3", TOLERATED)
     nights: list[np.ndarray] = []
     moves: dict[str, int] = {}
-    first = None
+    first, last, since = None, 0, ""
     names = [(dt.date(2026, 1, 1) + dt.timedelta(days=night)).isoformat() for night in range(NIGHTS)]
     for night, name in enumerate(names):
         nights.append(draw(random, (USUAL,) * len(errors) if night < BROKEN else errors))
@@ -83,7 +84,9 @@ def tell(errors: tuple[float, ...], alarm: float, rules: dict[str, Rule], seed: 
         if state.evidence < alarm:
             continue
         first = night if first is None else first
-        images = np.concatenate(nights[names.index(state.began or name) :])
+        since = min(since, state.began or name) if since and night - last <= SAME_HARM else state.began or name
+        last, state = night, begin("3", TOLERATED)
+        images = np.concatenate(nights[names.index(since) :])
         moves |= {rule: night - first for rule, moved in rules.items() if rule not in moves and moved(images)}
         if len(moves) == len(rules):
             break
@@ -94,7 +97,7 @@ def by_bets(losses: np.ndarray) -> bool:
     """The rule of tasks/best_version.py."""
     means = losses.reshape(-1, SIZE, losses.shape[1]).mean(axis=1)
     needed = np.log(RUN_LENGTH * (losses.shape[1] - 1))
-    return any(log_evidence(means[:, 0] - other, 1.0) >= needed for other in means.T[1:])
+    return any(log_evidence(means[:, 0] - other) >= needed for other in means.T[1:])
 
 
 def by_signs(losses: np.ndarray) -> bool:

@@ -19,6 +19,7 @@ from flows.common import PROJECTS, RUNS, knobs, reach_registry
 from flows.rollback import Answer as Acted
 from flows.rollback import roll_back_if_proved
 from flows.telling import tell
+from tasks.counted import counted_images
 from tasks.digests import sha256_file
 from tasks.errors import BadInput, DataRejected, NoImages
 from tasks.fetch_versions import fetch_versions
@@ -344,7 +345,7 @@ def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Pa
     date, cause = dt.date.fromisoformat(night.night), night.body["sentences"][0]
     moved = rollback_for(entries, night.night)
     if moved is None:
-        images = harmed_images(root, about, night, entries)
+        images = harmed_images(registry.ledger, root, about, night, entries)
         answer = roll_back_if_proved(registry, images, root, watch.rollback, date, cause, about.cases)
     else:
         answer = Acted(moved, None, f"version {moved.body['version']} was put back")
@@ -352,12 +353,16 @@ def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Pa
     open_incident(registry, date, cause, evidence, answer.sentence)
 
 
-def harmed_images(root: Path, about: Project, night: Night, entries: list[Entry]) -> pd.DataFrame:
-    """The labelled images from the night on which harm most likely began to this one, nights refused left out."""
-    last, without = dt.date.fromisoformat(night.night), refused(entries)
-    first = dt.date.fromisoformat(harm_since(entries, night))
-    windows = [window for window in nights_between(root, first, last) if window.name not in without]
-    return labelled_images([(window, at(about, window.name)) for window in windows], last, requests(entries))
+def harmed_images(ledger: Ledger, root: Path, about: Project, night: Night, entries: list[Entry]) -> pd.DataFrame:
+    """The images whose labels count since harm most likely began, nights refused left out.
+
+    Labels come late: those that show the harm may be of windows from before the night that counted them.
+    """
+    counted = counted_images(ledger, about.name, night.body["model"], harm_since(entries, night))
+    windows = [Window(dt.date.fromisoformat(name), root / name) for name in sorted({name for name, _ in counted})]
+    pairs = [(window, at(about, window.name)) for window in windows if window.name not in refused(entries)]
+    images = labelled_images(pairs, dt.date.fromisoformat(night.night), requests(entries))
+    return images[images["image_id"].isin([f"{name}/{image}" for name, image in counted])].reset_index(drop=True)
 
 
 def show(

@@ -15,8 +15,8 @@ move needs a capital of A for each version that is asked, moves that help nobody
 The ends of an interval are the gains that bets of the same height do not refute.
 
 What is assumed: a unit's mean gain has, given all that was seen before it, a mean of at most 0 where the version is no
-better. Images of one unit may depend freely, as a unit is one bet. Losses of images whose labels were asked for carry
-the weights of their drawing (tasks/unlabelled.py).
+better. Images of one unit may depend freely, as a unit is one bet. Labels that were asked for stay out until their
+window is whole: their weights make a loss fair to bet on, whose mean then only falls, but not a difference of two.
 """
 
 import math
@@ -32,9 +32,8 @@ from scipy.special import logsumexp
 from tasks.e_detector import LARGEST
 from tasks.errors import BadInput, EvidenceMissing
 from tasks.intervals import Interval
-from tasks.unlabelled import LARGEST_WEIGHT
 
-IMAGE_ID, UNIT, WEIGHT = "image_id", "unit", "weight"
+IMAGE_ID, UNIT = "image_id", "unit"
 STAKES = np.arange(1, 20) / 20  # shares of the largest stake that no gain turns into a debt
 NARROWEST = 1e-9  # of -1 and 1, where a stake has no largest size
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -97,57 +96,54 @@ class Choice:
 
 
 def choose(losses: pd.DataFrame, champion: str, average_run_length: int, least: int = 1) -> Choice:
-    """Choose among the versions that have a column of `losses`, a row an image: image_id, unit, weight, one loss each.
+    """Choose among the versions that have a column of `losses`, a row an image: image_id, unit, and one loss each.
 
-    A loss is in [0, 1]: 0 right and 1 wrong, or a cost as a share of the highest. Images of one `unit` are dependent; a
-    `weight` is 1 for a label that came by itself, else what `to_label` said. Figures are means over units. A version
-    qualifies when the bets on it have won `average_run_length` for each version asked; the one on which they won most
-    is chosen. `least` labelled images are needed for a move at all. Raises EvidenceMissing when a loss is missing or
-    the champion has none, BadInput when a loss or a weight cannot be one or an image is listed twice.
+    A loss is in [0, 1]: 0 right and 1 wrong, or a cost as a share of the highest. Images of one `unit` are dependent.
+    Figures are means over units. A version qualifies when the bets on it have won `average_run_length` for each version
+    asked; the one on which they won most is chosen. `least` labelled images are needed for a move at all. Raises
+    EvidenceMissing when a loss is missing or the champion has none, BadInput when a loss is outside [0, 1] or an image
+    is listed twice.
     """
     versions = _versions(losses, champion)
     codes, units = pd.factorize(losses[UNIT])
     about = Choice(None, "", champion, None, (), len(losses), len(units), average_run_length)
     if losses.empty:
-        return replace(about, sentence=f"no label has arrived, {least} are needed: no version can be compared")
-    weights = losses[WEIGHT].to_numpy(float)
+        return replace(about, sentence=_no_label(least))
     counts = np.bincount(codes)
-    means = {
-        name: np.bincount(codes, weights * losses[name].to_numpy(float)) / counts for name in [champion, *versions]
-    }
+    means = {name: np.bincount(codes, losses[name].to_numpy(float)) / counts for name in [champion, *versions]}
     about = replace(about, champion_loss=float(means[champion].mean()))
     if not versions:
         return replace(about, sentence=_nobody(about))
-    largest, needed = 1.0 if (weights == 1).all() else LARGEST_WEIGHT, float(average_run_length * len(versions))
+    needed = float(average_run_length * len(versions))
     rows, paces = [], {}
     for name in versions:
         gains = means[champion] - means[name]
-        won, ends = log_capitals(gains, largest), gains_in_question(gains, largest, needed)
-        evidence = float(np.exp(min(log_evidence(gains, largest), LARGEST)))
+        won, ends = log_capitals(gains), gains_in_question(gains, needed)
+        evidence = float(np.exp(min(log_evidence(gains), LARGEST)))
         rows.append(Compared(name, float(means[name].mean()), float(gains.mean()), *ends, evidence, needed))
         paces[name] = float(won.max())
     return _settle(replace(about, compared=tuple(rows)), paces, least)
 
 
-def log_capitals(gains: np.ndarray, largest: float, beyond: float = 0.0) -> np.ndarray:
-    """The logarithms of what each of STAKES makes of 1 on gains (u,) in [-largest, largest] above `beyond`."""
-    stakes = STAKES / (largest + beyond)
+def log_capitals(gains: np.ndarray, beyond: float = 0.0) -> np.ndarray:
+    """The logarithms of what each of STAKES makes of 1 on gains (u,) in [-1, 1] above `beyond`."""
+    stakes = STAKES / (1 + beyond)
     return np.asarray(np.log1p(np.outer(stakes, gains - beyond)).sum(axis=1))
 
 
-def log_evidence(gains: np.ndarray, largest: float, beyond: float = 0.0) -> float:
+def log_evidence(gains: np.ndarray, beyond: float = 0.0) -> float:
     """The logarithm of the mean capital, which falls as `beyond` rises."""
-    return float(logsumexp(log_capitals(gains, largest, beyond)) - np.log(len(STAKES)))
+    return float(logsumexp(log_capitals(gains, beyond)) - np.log(len(STAKES)))
 
 
-def gains_in_question(gains: np.ndarray, largest: float, needed: float) -> Interval:
+def gains_in_question(gains: np.ndarray, needed: float) -> Interval:
     """The mean gains that neither bets on more nor bets on less refute with evidence `needed`, within [-1, 1]."""
-    return Interval(_low_end(gains, largest, needed), -_low_end(-gains, largest, needed))
+    return Interval(_low_end(gains, needed), -_low_end(-gains, needed))
 
 
-def _low_end(gains: np.ndarray, largest: float, needed: float) -> float:
+def _low_end(gains: np.ndarray, needed: float) -> float:
     def above(gain: float) -> float:
-        return log_evidence(gains, largest, gain) - float(np.log(needed))
+        return log_evidence(gains, gain) - float(np.log(needed))
 
     ends = (NARROWEST - 1, 1 - NARROWEST)
     if above(ends[0]) <= 0 or above(ends[1]) >= 0:
@@ -190,7 +186,7 @@ def _more_labels(row: Compared, won: float, about: Choice) -> int | None:
 
 
 def _versions(losses: pd.DataFrame, champion: str) -> list[str]:
-    absent = [name for name in (IMAGE_ID, UNIT, WEIGHT, champion) if name not in losses]
+    absent = [name for name in (IMAGE_ID, UNIT, champion) if name not in losses]
     if absent:
         raise EvidenceMissing(f"the losses have no column {', '.join(absent)}; they have {', '.join(map(str, losses))}")
     if losses[IMAGE_ID].duplicated().any():
@@ -199,11 +195,7 @@ def _versions(losses: pd.DataFrame, champion: str) -> list[str]:
         )
     if losses[UNIT].isna().any():
         raise EvidenceMissing(f"{int(losses[UNIT].isna().sum())} images have no unit; say which images are dependent")
-    weights = losses[WEIGHT].to_numpy(float)
-    if not ((weights >= 0) & (weights <= LARGEST_WEIGHT)).all():
-        wrong = weights[~((weights >= 0) & (weights <= LARGEST_WEIGHT))][0]
-        raise BadInput(f"an image has a weight of {wrong:g}; a weight lies between 0 and {LARGEST_WEIGHT:g}")
-    columns = [name for name in losses if name not in (IMAGE_ID, UNIT, WEIGHT)]
+    columns = [name for name in losses if name not in (IMAGE_ID, UNIT)]
     for name in columns:
         values = losses[name].to_numpy(float)
         if np.isnan(values).any():
@@ -231,6 +223,13 @@ def _said(row: Compared, about: Choice) -> str:
 
 def _figure(evidence: float) -> str:
     return f"{evidence:,.1f}" if evidence < 1e6 else "over a million"
+
+
+def _no_label(least: int) -> str:
+    return (
+        f"no label has arrived that versions can be compared by, {least} are needed; one that was asked for waits for "
+        "the rest of its window"
+    )
 
 
 def _nobody(about: Choice) -> str:

@@ -25,10 +25,12 @@ counted = Table(
 )
 
 
-def counted_images(ledger: Ledger, project: str, model: str) -> set[tuple[str, str]]:
-    """The (window, image_id) whose labels count already in the monitors of this model."""
+def counted_images(ledger: Ledger, project: str, model: str, since: str = "") -> set[tuple[str, str]]:
+    """The (window, image_id) whose labels count already in the monitors of this model, from the night `since` on."""
     ledger.make(metadata)
-    query = select(counted.c.window, counted.c.image_id).where(counted.c.project == project, counted.c.model == model)
+    query = select(counted.c.window, counted.c.image_id).where(
+        counted.c.project == project, counted.c.model == model, counted.c.night >= since
+    )
     try:
         with ledger.engine.connect() as connection:
             return {(row.window, row.image_id) for row in connection.execute(query)}

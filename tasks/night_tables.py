@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.errors import EvidenceMissing
+from tasks.errors import DataRejected, EvidenceMissing
 from tasks.folders import read_labels
 from tasks.metrics import PROBABILITY, classes_of
 from tasks.project import Project
@@ -21,6 +22,7 @@ WINDOW, CONTRACT, SCORES = "window.parquet", "contract.json", "scores"
 KEPT = "kept"  # of a window of the prediction log: the sha256 of the file that was kept of an image, "" without one
 PREDICTIONS, EMBEDDINGS = "predictions.parquet", "embeddings.npy"
 SHOWN = 3  # broken rules that a sentence quotes
+logger = logging.getLogger("tasks.night_tables")
 
 
 @dataclass(frozen=True)
@@ -71,25 +73,29 @@ class ScoredWindow:
 def labelled_images(
     pairs: Iterable[tuple[Window, ScoredWindow]], known_by: dt.date, requests: dict[str, dict[str, float]]
 ) -> pd.DataFrame:
-    """The images of scored windows whose labels are known on that day: image_id, path, sha256, label, unit, weight.
+    """The images of scored windows whose labels are known on that day: image_id, path, sha256, label, unit.
 
-    `requests` are the images that were asked for, night by night, with the weights of their losses; a label that has to
-    wait for others (`fair_weights`) is left out, as is an image that the prediction log did not keep. Paths are below
-    the folder of all windows.
+    For comparing versions: `requests` are the images that were asked for, night by night, and their labels are left out
+    until the window is whole (tasks/best_version.py), like images that the prediction log did not keep and windows
+    whose labels cannot be read. Paths are below the folder of all windows.
     """
     parts = []
     for window, scored in pairs:
         if not window.folder.is_dir() or not (scored.folder / WINDOW).is_file() or scored.broken():
             continue
-        table = with_labels(scored.table(), window.folder, known_by)
+        try:
+            table = with_labels(scored.table(), window.folder, known_by)
+        except DataRejected as error:  # it holds up no others
+            logger.warning("the labels of the night %s are left out: %s", window.name, error)
+            continue
         told = table[table["label"] != ""]
         weight = fair_weights(told["image_id"], requests.get(window.name, {}), whole=len(told) == len(table))
-        told = told.assign(weight=weight)[weight.notna()]
+        told = told[weight == 1]
         if KEPT in told:
             told = told[told[KEPT] != ""].assign(sha256=lambda rows: rows[KEPT])
         path = f"{window.name}/" + told["path"]
         parts.append(told.assign(image_id=path, path=path))
-    columns = ["image_id", "path", "sha256", "label", "unit", "weight"]
+    columns = ["image_id", "path", "sha256", "label", "unit"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from tasks.intervals import wilson
 from tasks.ledger import Entry
-from tasks.night import HARM, HEALTHY, NO_DATA, WATCH, Answer, Night
+from tasks.night import HARM, NO_DATA, WATCH, Answer, Night
 from tasks.shadow import ShadowState
 
 KIND = "night"
+SAME_HARM = 14  # nights between two alarms of one harm, at most
 
 
 def night_of(entry: Entry) -> Night:
@@ -71,18 +72,18 @@ def is_late(entries: Iterable[Entry], night: str) -> bool:
 
 
 def harm_since(entries: Iterable[Entry], night: Night) -> str:
-    """The night on which the harm that this night found began, by the first of the alarms that it goes on from.
+    """The night whose labels began to show the harm that this night found, by the first alarm that it goes on from.
 
-    An alarm ends a run of the monitor, which then knows nothing of the nights before: as long as no night under the
-    same champion was healthy in between, it is the same harm.
+    An alarm ends a run of the monitor, which then knows nothing of the nights before. An alarm at most SAME_HARM nights
+    before, with no other champion in between, is of the same harm, and goes on itself from the one before.
     """
-    earlier = [n for n in nights_on_record(entries).values() if n.night <= night.night]
-    began = night.night
-    for n in reversed(earlier):
-        if n.body["model"] != night.body["model"] or n.verdict == HEALTHY:
+    began, last = night.night, dt.date.fromisoformat(night.night)
+    for n in reversed([n for n in nights_on_record(entries).values() if n.night <= night.night]):
+        date = dt.date.fromisoformat(n.night)
+        if n.body["model"] != night.body["model"] or last - date > dt.timedelta(days=SAME_HARM):
             break
         if n.verdict == HARM:
-            began = min(began, n.body["harm"]["harm"]["began"] or n.night)
+            began, last = min(began, n.body["harm"]["harm"]["began"] or n.night), date
     return began
 
 
@@ -135,9 +136,16 @@ def reference_nights(entries: Iterable[Entry], first: dt.date | None, count: int
 
 
 def requests(entries: Iterable[Entry]) -> dict[str, dict[str, float]]:
-    """For each night the images whose labels were asked for, with the weights that they count with."""
-    nights = nights_on_record(entries).values()
-    return {n.night: {ask["image"]: ask["weight"] for ask in n.body["drift"].get("to_label", ())} for n in nights}
+    """For each night the images whose labels were asked for, with the weights that they count with.
+
+    A night that was judged again asked twice: what it asked for first stays asked for, with the weight of that drawing.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for entry in (e for e in entries if e.kind == KIND):
+        asked = found.setdefault(entry.body["night"], {})
+        for ask in entry.body["drift"].get("to_label", ()):
+            asked.setdefault(ask["image"], ask["weight"])
+    return dict(sorted(found.items()))
 
 
 def shadow_of(version: str, champion: str, entries: Iterable[Entry]) -> ShadowState | None:

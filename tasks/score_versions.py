@@ -8,24 +8,23 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.best_version import IMAGE_ID, UNIT, WEIGHT
+from tasks.best_version import IMAGE_ID, UNIT
 from tasks.errors import EvidenceMissing
 from tasks.history import registrations
 from tasks.predict import score
 from tasks.registry import Registry
 from tasks.versions import served_model
 
-NEEDED = (IMAGE_ID, "path", "sha256", "label", UNIT, WEIGHT)
+NEEDED = (IMAGE_ID, "path", "sha256", "label", UNIT)
 logger = logging.getLogger("tasks.score_versions")
 
 
 @task(cache_policy=NO_CACHE)
 def score_versions(registry: Registry, versions: Iterable[str], data: Path, images: pd.DataFrame) -> pd.DataFrame:
-    """The columns image_id, unit, weight and one a version: 0 where it reads the image right, 1 where not.
+    """The columns image_id, unit and one a version: 0 where it reads the image right, 1 where not.
 
-    `images` has a row for each labelled image below `data`: image_id, path, sha256, label, unit, weight. Raises
-    EvidenceMissing when a label or a column is not there, DigestMismatch when MLflow serves another
-    model than was registered.
+    `images` has a row for each labelled image below `data`: image_id, path, sha256, label, unit. Raises EvidenceMissing
+    when a label or a column is not there, DigestMismatch when MLflow serves another model than was registered.
     """
     absent = [name for name in NEEDED if name not in images]
     if absent or images["label"].isna().any():
@@ -33,7 +32,7 @@ def score_versions(registry: Registry, versions: Iterable[str], data: Path, imag
             f"versions are compared on labelled images alone: {', '.join(absent) or 'a label'} is missing; the columns "
             f"are {', '.join(NEEDED)}"
         )
-    losses = images[[IMAGE_ID, UNIT, WEIGHT]].reset_index(drop=True)
+    losses = images[[IMAGE_ID, UNIT]].reset_index(drop=True)
     entries = registry.ledger.read(registry.project)
     for version in dict.fromkeys(versions):
         losses[version] = _losses(

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.e_detector import LARGEST
 from tasks.errors import BadInput, EvidenceMissing
-from tasks.unlabelled import LARGEST_WEIGHT
 
 PROMOTE, DROP, HOLD = "PROMOTE", "DROP", "HOLD"
 BETS = (0.05, 0.15, 0.4)  # shares of the largest stake that no difference turns into a debt
@@ -38,18 +37,12 @@ class ShadowState(BaseModel):
 
 
 def advance_shadow(
-    state: ShadowState,
-    champion: np.ndarray,
-    challenger: np.ndarray,
-    units: np.ndarray,
-    margin: float,
-    weights: np.ndarray | None = None,
+    state: ShadowState, champion: np.ndarray, challenger: np.ndarray, units: np.ndarray, margin: float
 ) -> ShadowState:
     """The state after one night: losses (n,) in [0, 1] of both on the same images, and the unit (n,) of each.
 
-    `weights` (n,) are those of labels that were asked for, see `to_label`; none: every label came by itself. A night
-    without labels counts as a night. EvidenceMissing for a loss that is not a number, BadInput for one outside [0, 1]
-    or for arrays of different length.
+    A night without labels counts as a night. EvidenceMissing for a loss that is not a number, BadInput for one outside
+    [0, 1] or for arrays of different length.
     """
     if not len(champion) == len(challenger) == len(units):
         raise BadInput(f"{len(champion)} and {len(challenger)} losses came with {len(units)} units; they must match")
@@ -60,10 +53,8 @@ def advance_shadow(
         raise EvidenceMissing("a loss or a unit is missing; give only labelled images that both models have answered")
     if both.min() < 0 or both.max() > 1:
         raise BadInput(f"losses go from {both.min():g} to {both.max():g}; they lie between 0 and 1")
-    largest = 1.0 if weights is None or (weights == 1).all() else LARGEST_WEIGHT
-    each = (np.asarray(challenger, float) - champion) * (1.0 if weights is None else weights)
-    apart = pd.Series(each).groupby(np.asarray(units)).mean().to_numpy()
-    growth, shrink = (logs.sum(axis=0) for logs in log_bets(apart, margin, largest))
+    apart = pd.Series(np.asarray(challenger, float) - champion).groupby(np.asarray(units)).mean().to_numpy()
+    growth, shrink = (logs.sum(axis=0) for logs in log_bets(apart, margin))
     return state.model_copy(
         update={
             "better": tuple((np.array(state.better) + growth).tolist()),
@@ -88,13 +79,10 @@ def advance_agreements(state: ShadowState, units: int, margin: float) -> ShadowS
     return state.model_copy(update={"worse": worse, "agreements": state.agreements + units})
 
 
-def log_bets(apart: np.ndarray, margin: float, largest: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """What differences (units,), at most `largest`, add to the logarithms of the bets on better and on worse.
-
-    Both are (units, bets).
-    """
-    better = np.log1p(np.outer(margin - apart, stakes(largest - margin)))
-    return better, np.log1p(np.outer(apart - margin, stakes(largest + margin)))
+def log_bets(apart: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """What differences (units,) add to the logarithms of the bets on better and on worse, both (units, bets)."""
+    better = np.log1p(np.outer(margin - apart, stakes(1 - margin)))
+    return better, np.log1p(np.outer(apart - margin, stakes(1 + margin)))
 
 
 def stakes(largest_loss: float) -> np.ndarray:

@@ -172,8 +172,8 @@ def _draws(
             chances = EXPLORED * chances + (1 - EXPLORED) * merit / merit.sum()
         drawn = int(random.choice(len(places), p=chances))
         image, left[places[drawn]] = int(places[drawn]), False
-        yield Request(image, float(1 / (len(places) * chances[drawn])))
-        distances = 1 - directions @ directions[image]
+        yield Request(image, min(LARGEST_WEIGHT, float(1 / (len(places) * chances[drawn]))))  # rounding may exceed it
+        distances = (1 - directions @ directions[image]).clip(0)  # of copies it is 0, whatever rounding makes of it
         novelty = np.minimum(novelty, distances / max(float(np.median(distances)), 1e-12))
 
 

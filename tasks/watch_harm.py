@@ -100,10 +100,10 @@ def labelled(window: Window, scored: ScoredWindow, champion: Served, tonight: Wi
 
 def fairly(table: pd.DataFrame, known: set[tuple[str, str]], requests: dict[str, dict[str, float]]) -> pd.DataFrame:
     """The labels of one window that count from tonight on, with the weight of each; some wait (`fair_weights`)."""
-    fresh = arrived(table, known)
+    told = table[table["label"] != ""]
     asked = requests.get(table["window"].iloc[0], {}) if len(table) else {}
-    weighted = fresh.assign(weight=fair_weights(fresh["image_id"], asked, whole=bool((table["label"] != "").all())))
-    return weighted[weighted["weight"].notna()]
+    weighted = told.assign(weight=fair_weights(told["image_id"], asked, whole=len(told) == len(table)))
+    return arrived(weighted[weighted["weight"].notna()], known)
 
 
 def figures_by_night(fresh: pd.DataFrame, level: float) -> dict[str, dict[str, float]]:

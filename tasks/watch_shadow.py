@@ -1,6 +1,7 @@
 """Let the challenger answer the champion's windows, and ask whether it may take over (tasks/shadow.py)."""
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.counted import counted_images, rows_to_count
 from tasks.digests import sha256_text
+from tasks.errors import DataRejected
 from tasks.ledger import Ledger
 from tasks.night_tables import ScoredWindow, with_labels
 from tasks.rollout_rules import RolloutRules
@@ -40,21 +42,32 @@ def watch_shadow(
     """
     pair = sha256_text(f"{champion.digest} {challenger.digest}")
     known = counted_images(ledger, project, pair)
-    parts = [fairly(both(window, table, champion, challenger, tonight), known, requests) for window, table in scored]
+    tables = [fairly(table, known, requests) for table in readable(scored, champion, challenger, tonight)]
+    parts = [table[table["weight"] == 1] for table in tables]  # a weighted difference is not fair to bet on
     fresh = pd.concat(parts) if parts else pd.DataFrame()
     state = ShadowState(champion=champion.digest, challenger=challenger.digest)
     if before and (before["state"]["champion"], before["state"]["challenger"]) == (state.champion, state.challenger):
         state = ShadowState.model_validate(before["state"])
     ours, theirs = ((wrong(fresh, name) if len(fresh) else np.empty(0)) for name in ("predicted", "predicted_other"))
     units = fresh["unit"].to_numpy() if len(fresh) else np.empty(0, object)
-    weights = fresh["weight"].to_numpy(float) if len(fresh) else None
-    state = advance_shadow(state, ours, theirs, units, rules.margin, weights)
+    state = advance_shadow(state, ours, theirs, units, rules.margin)
     verdict, said = judge_shadow(state, rules.margin, rules.error)
     sentence = f"challenger, version {challenger.version}: {verdict}, {said}"
     logger.info("%s", sentence)
     facts = {"version": challenger.version, "verdict": verdict, "sentence": sentence}
     rows = rows_to_count(project, pair, tonight.name, fresh) if len(fresh) else []
     return facts | {"state": state.model_dump(mode="json")}, rows
+
+
+def readable(
+    scored: list[tuple[Window, ScoredWindow]], champion: Served, challenger: Served, tonight: Window
+) -> Iterator[pd.DataFrame]:
+    """What `both` have answered, window by window; labels that cannot be read hold up no others, and wait."""
+    for window, table in scored:
+        try:
+            yield both(window, table, champion, challenger, tonight)
+        except DataRejected as error:
+            logger.warning("the labels of the night %s wait: %s", window.name, error)
 
 
 def both(window: Window, scored: ScoredWindow, champion: Served, challenger: Served, tonight: Window) -> pd.DataFrame:

@@ -11,7 +11,6 @@ from scipy.stats import binom, binomtest
 from tasks.best_version import STAKES, RollbackRules, choose, gains_in_question, log_evidence
 from tasks.digests import canonical_json
 from tasks.errors import BadInput, EvidenceMissing
-from tasks.unlabelled import LARGEST_WEIGHT
 
 LENGTH = 100
 
@@ -20,7 +19,7 @@ def table(**losses: list[float]) -> pd.DataFrame:
     """Images of their own units; the versions are v3, v2, ... in the order given."""
     n = len(next(iter(losses.values())))
     columns = {name.removeprefix("v"): np.array(values, float) for name, values in losses.items()}
-    return pd.DataFrame({"image_id": range(n), "unit": range(n), "weight": 1.0, **columns})
+    return pd.DataFrame({"image_id": range(n), "unit": range(n), **columns})
 
 
 def errs(first: int, last: int, n: int) -> list[float]:
@@ -36,7 +35,7 @@ def drawn(random: np.random.Generator, n: int, size: int, rates: dict[str, float
     for name, rate in rates.items():
         alone, together = random.random(n) < rate, random.random(units.max() + 1) < rate
         columns[name] = np.where(whole[units], together[units], alone).astype(float)
-    return pd.DataFrame({"image_id": range(n), "unit": units, "weight": 1.0, **columns})
+    return pd.DataFrame({"image_id": range(n), "unit": units, **columns})
 
 
 def test_version_that_is_far_better_is_chosen_with_its_figures() -> None:
@@ -75,9 +74,7 @@ def test_one_of_equally_good_versions_is_seldom_moved_to_however_often_one_looks
         gains = (losses["3"] - losses["2"]).groupby(losses["unit"]).mean().to_numpy()
         each = len(gains) // nights
         looks = [
-            log_evidence(gains[each * first : each * last], 1.0)
-            for last in range(1, nights + 1)
-            for first in range(last)
+            log_evidence(gains[each * first : each * last]) for last in range(1, nights + 1) for first in range(last)
         ]
         moved += max(looks) >= np.log(length)
     assert moved <= binom.ppf(0.999, draws, nights / length)
@@ -88,27 +85,11 @@ def test_interval_ends_where_bets_are_settled_and_holds_the_truth() -> None:
     held = 0
     for _ in range(200):
         gains = random.choice([-1.0, 0.0, 1.0], 80, p=[0.05, 0.75, 0.2])
-        low, high = gains_in_question(gains, 1.0, needed)
-        assert log_evidence(gains, 1.0, low) == pytest.approx(np.log(needed), abs=1e-6)
-        assert log_evidence(-gains, 1.0, -high) == pytest.approx(np.log(needed), abs=1e-6)
+        low, high = gains_in_question(gains, needed)
+        assert log_evidence(gains, low) == pytest.approx(np.log(needed), abs=1e-6)
+        assert log_evidence(-gains, -high) == pytest.approx(np.log(needed), abs=1e-6)
         held += low <= 0.15 <= high
     assert held >= binom.ppf(0.001, 200, 1 - 2 / needed)
-
-
-def test_labels_that_were_asked_for_count_with_their_weights() -> None:
-    # Fails where `choose` leaves the weights out: champion errors were sought more often.
-    champion, other = errs(0, 40, 100), errs(20, 60, 100)
-    sought = table(v3=champion, v2=other).assign(weight=[0.5] * 20 + [1.0] * 20 + [2.0] * 20 + [1.0] * 40)
-    plain = choose(sought.assign(weight=1.0), "3", LENGTH).compared[0]
-    fair = choose(sought, "3", LENGTH).compared[0]
-    assert plain.gain == 0
-    assert fair.gain == pytest.approx((20 * 0.5 - 20 * 2) / 100)
-    assert fair.loss == pytest.approx((20 + 40) / 100)
-    gains = np.array([0.5] * 20 + [-2.0] * 20 + [0.0] * 60)
-    by_hand = np.mean([np.prod(1 + share / LARGEST_WEIGHT * gains) for share in STAKES])
-    assert fair.evidence == pytest.approx(by_hand)
-    with pytest.raises(BadInput, match="weight of 3"):
-        choose(sought.assign(weight=3.0), "3", LENGTH)
 
 
 def test_copies_of_an_image_are_no_further_evidence() -> None:
@@ -121,7 +102,7 @@ def test_copies_of_an_image_are_no_further_evidence() -> None:
 def test_asking_more_versions_widens_every_interval() -> None:
     random = np.random.default_rng(0)
     losses = drawn(random, 300, 1, {"3": 0.2, "2": 0.12, "1": 0.2, "0": 0.2, "7": 0.2, "8": 0.2})
-    alone = choose(losses[["image_id", "unit", "weight", "3", "2"]], "3", LENGTH).compared[0]
+    alone = choose(losses[["image_id", "unit", "3", "2"]], "3", LENGTH).compared[0]
     among = choose(losses, "3", LENGTH).compared[0]
     assert among.version == alone.version == "2"
     assert among.low < alone.low

@@ -182,6 +182,32 @@ def test_late_labels_count_on_the_night_that_finds_them_and_join_the_night_of_th
     assert counted(night) == 16 + 12  # tonight's own, which wait for nobody
 
 
+def test_versions_are_compared_on_the_labels_that_showed_the_harm_though_they_came_late() -> None:
+    # Fails where the windows since the night of the alarm are taken: their labels have not come yet.
+    late = write_window("2026-06-01", images=24, seed=1, labelled=False)
+    write_window("2026-06-02", seed=2, labelled=False)
+    judge(1)
+    write_late_labels(late, 24, "2026-06-02T09:00", wrong=True)
+    [night] = judge(2)
+    assert (night.verdict, list(night.body["harm"]["figures"])) == (HARM, ["2026-06-01"])
+    [incident] = entries("incident")
+    assert "no label has arrived" not in incident.body["action"]
+    assert incident.body["evidence"]["comparison"]["n"] == 24
+
+
+def test_labels_that_cannot_be_read_stop_no_night_of_harm() -> None:
+    # Fails where `act` asks for the labels of every window: each later run would fail at this night again.
+    first = write_window("2026-06-01", seed=1, labelled=False)
+    write_late_labels(first, 4, "2026-06-01T09:00", wrong=True)
+    assert [night.verdict for night in judge(1)] != [HARM]
+    (first / "labels.csv").write_text("file_name,label\n000.png,cat \n")
+    write_window("2026-06-02", images=24, seed=2, wrong=True)
+    [night] = judge(2)
+    assert night.verdict == HARM
+    [incident] = entries("incident")
+    assert incident.body["evidence"]["comparison"]["n"] == 24
+
+
 def test_a_recording_that_fails_leaves_no_counted_label_and_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
     write_window("2026-06-01")
     monkeypatch.setattr(Registry, "check_hold", refuse)

@@ -222,6 +222,11 @@ def test_requests_are_the_weights_of_the_images_that_were_asked_for(ledger: Ledg
     enter(ledger, 1, drift={"to_label": [{"image": "a.png", "weight": 0.5}]})
     enter(ledger, 2)
     assert requests(ledger.read()) == {"2026-06-01": {"a.png": 0.5}, "2026-06-02": {}}
+    # Fails where a night judged again forgets what it asked for first: those labels would weigh as if they came alone.
+    enter(
+        ledger, 1, model=OTHER, drift={"to_label": [{"image": "b.png", "weight": 0.8}, {"image": "a.png", "weight": 1}]}
+    )
+    assert requests(ledger.read())["2026-06-01"] == {"a.png": 0.5, "b.png": 0.8}
 
 
 def test_the_terminal_shows_a_line_a_night_or_says_that_there_is_none(ledger: Ledger) -> None:
@@ -272,19 +277,18 @@ def test_nothing_that_decides_reads_evidently(module: str) -> None:
     assert not [name for name in names if "evidently" in name.lower() or "report_drift" in name]
 
 
-def test_harm_that_goes_on_after_an_alarm_began_with_the_first_alarm_since_a_healthy_night(ledger: Ledger) -> None:
+def test_harm_that_goes_on_after_an_alarm_began_with_the_first_of_the_alarms_that_lie_close(ledger: Ledger) -> None:
     # Fails where `harm_since` takes this alarm's own beginning: the monitor forgets all nights before an alarm.
     def harm(began: str | None) -> dict[str, Any]:
         return {"harm": {"harm": {"began": began}}}
 
     enter(ledger, 1, HARM, **harm("2026-05-30"))
-    enter(ledger, 2, HEALTHY)
-    enter(ledger, 3, HARM, model=OTHER, **harm("2026-06-03"))
-    enter(ledger, 4, WATCH)
-    enter(ledger, 5, HARM, **harm("2026-06-04"))
-    enter(ledger, 6, NO_DATA)
-    last = enter(ledger, 7, HARM, **harm(None))
+    enter(ledger, 2, HARM, model=OTHER, **harm("2026-06-02"))
+    enter(ledger, 3, HARM, **harm("2026-06-03"))
+    enter(ledger, 4, HEALTHY)
+    enter(ledger, 15, HARM, **harm("2026-06-14"))
+    last = enter(ledger, 30, HARM, **harm(None))
     entries = ledger.read()
-    assert harm_since(entries, night_of(last)) == "2026-06-04"
-    assert harm_since(entries, nights_on_record(entries)["2026-06-05"]) == "2026-06-04"
-    assert harm_since(entries, nights_on_record(entries)["2026-06-01"]) == "2026-05-30"
+    assert harm_since(entries, night_of(last)) == "2026-06-30"  # fifteen nights after the alarm before
+    assert harm_since(entries, nights_on_record(entries)["2026-06-15"]) == "2026-06-03"  # then another was champion
+    assert harm_since(entries, nights_on_record(entries)["2026-06-02"]) == "2026-06-02"

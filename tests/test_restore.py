@@ -192,11 +192,9 @@ def test_alias_that_was_moved_by_hand_is_put_right_first(in_use: Registry) -> No
 
 
 def test_losses_are_the_wrong_answers_of_each_version(in_use: Registry, three_versions: Path) -> None:
-    table = (
-        pd.read_parquet(three_versions / "ground/split/manifest.parquet").query("split == 'test'").assign(weight=1.0)
-    )
+    table = pd.read_parquet(three_versions / "ground/split/manifest.parquet").query("split == 'test'")
     losses = score_versions.fn(in_use, ["3", "1", "3"], three_versions / "ground/data", table.reset_index(drop=True))
-    assert list(losses) == ["image_id", "unit", "weight", "3", "1"]
+    assert list(losses) == ["image_id", "unit", "3", "1"]
     for version, seed in (("3", 2), ("1", 0)):
         judged = pd.read_parquet(three_versions / f"ground/predictions{seed}/predictions.parquet")
         answers = judged.set_index("image_id").loc[table["image_id"], "predicted"]

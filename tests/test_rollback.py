@@ -44,7 +44,7 @@ def fallback_line() -> list[tuple[bool, str]]:
 def labelled(model: Path, count: int = 40) -> pd.DataFrame:
     """A window of production images whose labels are what the model says."""
     table = write_pictures(PICTURES, count, seed=4).rename(columns={"file_name": "path"})
-    table = table.assign(image_id=table["path"], unit=table["path"], weight=1.0)
+    table = table.assign(image_id=table["path"], unit=table["path"])
     return table.assign(label=score(PICTURES, table, model)["predicted"])
 
 

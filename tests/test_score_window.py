@@ -161,6 +161,10 @@ def test_labelled_images_are_those_known_by_the_day_of_sound_windows(
     found = labelled_images(pairs, NIGHT + dt.timedelta(days=1), {})
     assert found["path"].tolist() == ["2026-06-01/000.png", "2026-06-01/001.png"]
     assert (tmp_path / "windows" / found["path"][0]).is_file()
+    other = Window(NIGHT, write_window(NIGHT.isoformat(), 6, root=tmp_path / "others"))
+    (other.folder / "labels.csv").write_text("file_name,label\nnone.png,cat\n")
+    beside = labelled_images([(other, window), *pairs], NIGHT + dt.timedelta(days=1), {})
+    assert beside["path"].tolist() == found["path"].tolist()  # labels that cannot be read hold up no others
     contract = json.loads((window.folder / "contract.json").read_text())
     contract["checks"][0] |= {"success": False}
     (window.folder / "contract.json").write_text(json.dumps(contract))

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import BadInput, EvidenceMissing
-from tasks.shadow import BETS, DROP, HOLD, PROMOTE, ShadowState, advance_shadow, capital, judge_shadow
-from tasks.unlabelled import LARGEST_WEIGHT
+from tasks.shadow import DROP, HOLD, PROMOTE, ShadowState, advance_shadow, capital, judge_shadow
 
 MARGIN, ERROR = 0.05, 0.05
 BEGUN = ShadowState(champion="a", challenger="b")
@@ -79,15 +78,3 @@ def test_missing_and_impossible_losses_are_refused() -> None:
         advance_shadow(BEGUN, np.array([2.0]), np.array([0.0]), np.array([1]), MARGIN)
     with pytest.raises(BadInput, match="must match"):
         advance_shadow(BEGUN, np.array([0.0]), np.array([]), np.array([1]), MARGIN)
-
-
-def test_differences_on_images_that_were_asked_for_count_with_their_weights() -> None:
-    # Fails where `advance_shadow` leaves the weights out, or lets a stake lose more than it has.
-    ours, theirs, weights = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]), np.array([0.5, 2.0, 1.0])
-    state = advance_shadow(BEGUN, ours, theirs, np.arange(3), MARGIN, weights)
-    assert state.difference == -0.5 + 2.0
-    apart = np.array([-0.5, 2.0, 0.0])
-    by_hand = [np.log1p(bet / (LARGEST_WEIGHT - MARGIN) * (MARGIN - apart)).sum() for bet in BETS]
-    assert state.better == pytest.approx(by_hand)
-    plain = advance_shadow(BEGUN, ours, theirs, np.arange(3), MARGIN)
-    assert advance_shadow(BEGUN, ours, theirs, np.arange(3), MARGIN, np.ones(3)) == plain

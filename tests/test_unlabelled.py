@@ -10,6 +10,7 @@ from tasks.e_detector import log_bets
 from tasks.errors import BadInput, EvidenceMissing
 from tasks.unlabelled import (
     EXPLORED,
+    LARGEST_WEIGHT,
     METHODS,
     Answers,
     confidences,
@@ -177,3 +178,17 @@ def test_all_images_are_asked_for_when_there_are_fewer_and_mismatches_are_refuse
         to_label(answers.probabilities, np.ones((9, 2)), np.zeros(10, bool), 5, 0)
     with pytest.raises(EvidenceMissing, match="embeddings hold values that are no numbers"):
         to_label(answers.probabilities, np.full((10, 2), math.nan), np.zeros(10, bool), 5, 0)
+
+
+@pytest.mark.parametrize("copies", [20, 26, 38])
+def test_near_copies_and_sure_answers_neither_stop_the_drawing_nor_exceed_the_largest_weight(copies: int) -> None:
+    # Fails where rounding makes the distance of a copy negative, or a weight 2.0000000000000004.
+    for seed in range(30):
+        random, n = np.random.default_rng(seed), 50
+        seen = np.abs(random.normal(size=(n, 512)))
+        seen[:copies] = np.abs(random.normal(size=512)) * (1 + 2e-4 * random.normal(size=(copies, 512)))
+        told = np.tile([1.0, 0.0, 0.0], (n, 1))
+        told[: n // 2] = random.dirichlet([5, 0.5, 0.5], n // 2)
+        asked = to_label(told, seen.astype(np.float16).astype(np.float32), np.zeros(n, bool), 10, seed)
+        assert len(asked) == 10
+        assert max(ask.weight for ask in asked) <= LARGEST_WEIGHT
