@@ -33,7 +33,7 @@ def start(batching: Batching, place: int, predict: Callable[[Batch], Any]) -> th
     loop.theirs = {place: theirs}
 
     def work() -> None:
-        with suppress(SystemExit):
+        with suppress(SystemExit, ConnectionError):
             loop(SimpleNamespace(predict=predict), "cpu", place)  # type: ignore[arg-type]
 
     worker = threading.Thread(target=work, daemon=True)
@@ -156,7 +156,8 @@ def test_two_workers_share_the_work() -> None:
         def one(batch: Batch) -> Any:
             if batch.pixels is not None:
                 seen[place] += 1
-                together.wait()
+                if seen[place] == 1:
+                    together.wait()  # each has its first while the other is at work
             return answer(batch)
 
         return one
@@ -171,7 +172,8 @@ def test_two_workers_share_the_work() -> None:
             await asyncio.gather(*(batching.ask(KEPT, image(grey)) for grey in range(8)))
 
     run(work)
-    assert seen == [4, 4]
+    assert min(seen) > 0
+    assert sum(seen) == 8
 
 
 def test_an_image_that_kills_workers_takes_no_other_down_with_it() -> None:
