@@ -4,10 +4,11 @@
 
 Stories of NIGHTS nights with known truths: 40 labels a night, in units of four that half the time are right or wrong
 together; a champion and two older versions that err on 10 % of the images alike until night 10, when something breaks.
-The harm monitor (tasks/e_detector.py) watches the champion and begins anew after each alarm, and on each alarm the
-versions are compared on the images since harm began by the first alarm (tasks/nights.py), until something moves:
+The harm monitor (tasks/harm.py) watches the champion, and while its alarm is open the versions are compared each night
+on the images since harm began, until something moves:
 
 * nothing breaks     the nights that alarm are those of chance; so that there are any, the monitor alarms at evidence 20
+                     and the alarm stays open down to 2
 * the input breaks   all three err on 25 %: each move is a mistake
 * the model breaks   the champion errs on 25 %, the two others still on 10 %: a move helps
 * a little           the champion errs on 16 %
@@ -30,12 +31,13 @@ from scipy.stats import binom
 
 from tasks.best_version import log_evidence
 from tasks.e_detector import advance, begin
-from tasks.nights import SAME_HARM
+from tasks.harm import HarmRules, carried, judge_harm, open_alarm
 
 NIGHTS, BROKEN, LABELS, SIZE, TOGETHER = 60, 10, 40, 4, 0.5
-USUAL, TOLERATED, RUN_LENGTH, ALARM = 0.10, 0.13, 1000, 1000.0
+USUAL, TOLERATED, RUN_LENGTH, ALARM = 0.10, 0.13, 1000, 1000
+MONITOR = {"name": "error", "risk": "error", "slice": "all", "margin": 0.0, "minimum": 1, "reason": "for the story"}
 STORIES = {  # errors of the champion and of the two older versions once it broke, and the evidence that alarms
-    "nothing breaks": ((0.10, 0.10, 0.10), 20.0),
+    "nothing breaks": ((0.10, 0.10, 0.10), 20),
     "the input breaks": ((0.25, 0.25, 0.25), ALARM),
     "the model breaks": ((0.25, 0.10, 0.10), ALARM),
     "a little": ((0.16, 0.10, 0.10), ALARM),
@@ -70,23 +72,27 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def tell(errors: tuple[float, ...], alarm: float, rules: dict[str, Rule], seed: int) -> dict[str, int] | None:
+def tell(errors: tuple[float, ...], level: int, rules: dict[str, Rule], seed: int) -> dict[str, int] | None:
     """For each rule that moves the nights from the first alarm to its move; None where no night alarms."""
-    random, state = np.random.default_rng(seed), begin("3", TOLERATED)
+    watched = HarmRules.model_validate(
+        {"monitors": [MONITOR], "average_run_length": level, "early_warning": level // 10, "reason": "for the story"}
+    )
+    random, states, alarm = np.random.default_rng(seed), {"error/all": begin("3", TOLERATED)}, None
     nights: list[np.ndarray] = []
     moves: dict[str, int] = {}
-    first, last, since = None, 0, ""
+    first = None
     names = [(dt.date(2026, 1, 1) + dt.timedelta(days=night)).isoformat() for night in range(NIGHTS)]
     for night, name in enumerate(names):
         nights.append(draw(random, (USUAL,) * len(errors) if night < BROKEN else errors))
-        losses = nights[-1][:, 0]
-        state = advance(state, losses, np.ones(LABELS), np.arange(LABELS) // SIZE, name)
-        if state.evidence < alarm:
+        [(key, state)] = carried(states, watched).items()
+        states = {key: advance(state, nights[-1][:, 0], np.ones(LABELS), np.arange(LABELS) // SIZE, name)}
+        was, alarm = alarm, open_alarm(alarm, judge_harm(states, watched), name)
+        if was is not None and alarm is None:
+            states = {key: begin("3", TOLERATED)}
+        if alarm is None:
             continue
         first = night if first is None else first
-        since = min(since, state.began or name) if since and night - last <= SAME_HARM else state.began or name
-        last, state = night, begin("3", TOLERATED)
-        images = np.concatenate(nights[names.index(since) :])
+        images = np.concatenate(nights[names.index(alarm.began) :])
         moves |= {rule: night - first for rule, moved in rules.items() if rule not in moves and moved(images)}
         if len(moves) == len(rules):
             break

@@ -51,7 +51,7 @@ from tasks.audit_trail import audit
 from tasks.folders import PRODUCTION, read_window
 from tasks.history import registrations
 from tasks.history import why as why_live
-from tasks.incident import INCIDENT, incident_of
+from tasks.incident import INCIDENT, answer_of
 from tasks.incident_page import write_incident
 from tasks.night import HARM, HEALTHY, WATCH, Night
 from tasks.night_tables import ScoredWindow
@@ -84,7 +84,7 @@ NEGATIVE = "white on dark"
 class Step:
     """One night: its day in June 2026, the fault of its window, and what must come of it.
 
-    `verdicts` are those that are right; `champion` is who is in use after it, `says` what its incident's action says.
+    `verdicts` are those that are right; `champion` is who is in use after it, `says` what was done about harm.
     """
 
     day: int
@@ -186,8 +186,8 @@ def take(step: Step) -> tuple[Night, list[str]]:
     write_window(step, WINDOWS)
     night = nightly(NAME, date=step.night.isoformat(), windows=str(WINDOWS.absolute()))[0]
     registry = Registry(NAME, prepare_environment())
-    incident = incident_of(registry.ledger.read(NAME), night.night)
-    action = incident.body["action"] if incident else ""
+    done = answer_of(registry.ledger.read(NAME), night.night)
+    action = done.body["action"] if done else ""
     faults = list(wrong(step, night, registry.aliases()["champion"], action))
     errors = " | ".join(error_of(registry, night, version) for version in ("1", "2"))
     right = "**no**" if faults else "yes"
@@ -203,9 +203,9 @@ def wrong(step: Step, night: Night, champion: str | None, action: str) -> Iterat
     if champion != step.champion:
         yield f"after {night.night} version {champion} is champion, expected {step.champion}"
     if step.says not in action:
-        yield f"the incident of {night.night} does not say '{step.says}'; it says: {action or 'there is none'}"
+        yield f"what was done on {night.night} does not say '{step.says}'; it says: {action or 'nothing was done'}"
     if not step.says and action and HARM not in step.verdicts:
-        yield f"{night.night} has an incident and should have none: {action}"
+        yield f"on {night.night} nothing was to be done about harm, and it says: {action}"
 
 
 def error_of(registry: Registry, night: Night, version: str) -> str:

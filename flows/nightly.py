@@ -25,19 +25,18 @@ from tasks.errors import BadInput, DataRejected, NoImages
 from tasks.fetch_versions import fetch_versions
 from tasks.fetch_windows import fetch_windows
 from tasks.folders import PRODUCTION
-from tasks.incident import incident_of, open_incident
+from tasks.incident import answer_of, enter_comparison, incident_of, open_incident
 from tasks.lease import hold
-from tasks.ledger import Entry, Ledger
+from tasks.ledger import Ledger
 from tasks.logged_window import say_traffic, traffic_of
 from tasks.memory import give_memory_back
-from tasks.night import CANNOT_JUDGE, HARM, NO_DATA, Answer, Night, sentence_of, together
+from tasks.night import CANNOT_JUDGE, NO_DATA, Answer, Night, sentence_of, together
 from tasks.night_tables import ScoredWindow, labelled_images
 from tasks.nights import (
     KIND,
     copy_of,
     counted_before,
     due,
-    harm_since,
     is_late,
     is_mended,
     last_before,
@@ -99,20 +98,20 @@ def nightly(
         root = place_of_windows(about, watch, windows or about.windows, until or date)
         registry = reach_registry(about.name, chosen)
         registry.repair_if_free()
-        finish(registry, about, watch, root)
+        finish(registry, about, watch)
         chosen_nights = nights_to_judge(registry, watch, root, date, until)
         if not chosen_nights:
             logger.info("no window lies after the last night on record; --date judges one again")
-        judged = [revalidate(registry, about, watch, window, root) for window in chosen_nights]
+        judged = [revalidate(registry, about, watch, window) for window in chosen_nights]
     return judged
 
 
-def finish(registry: Registry, about: Project, watch: Watch, root: Path) -> None:
+def finish(registry: Registry, about: Project, watch: Watch) -> None:
     """Act on the night recorded last and tell of it, where the run that recorded it was killed before it did."""
     nights = registry.ledger.read(registry.project, KIND)
     if nights:
         night = night_of(nights[-1])
-        act(registry, about, watch, night, root)
+        act(registry, about, watch, night)
         tell(registry, watch, night)
 
 
@@ -159,7 +158,7 @@ def the_day(text: str, watch: Watch) -> dt.date:
     return named[text] if text in named else parse_date(text)
 
 
-def revalidate(registry: Registry, about: Project, watch: Watch, window: Window, root: Path) -> Night:
+def revalidate(registry: Registry, about: Project, watch: Watch, window: Window) -> Night:
     """One night, from its window to its record and what follows from it."""
     entries = registry.ledger.sound(registry.project)
     served = serving(registry, RUNS / about.name / SERVED)
@@ -173,7 +172,7 @@ def revalidate(registry: Registry, about: Project, watch: Watch, window: Window,
         data = ask_data(found, watch, copy_of(entries, window.name, scored.digest()) if scored else None)
         body, rows = judge(registry, about, watch, window, scored, data, served)
         night = record_night(registry, body, rows, place / window.name)
-    act(registry, about, watch, night, root)
+    act(registry, about, watch, night)
     tell(registry, watch, night)
     if not is_shown(night, place):
         give_memory_back()
@@ -334,31 +333,42 @@ def at(about: Project, night: str) -> ScoredWindow:
     return ScoredWindow(night, RUNS / about.name / NIGHTS / night)
 
 
-def act(registry: Registry, about: Project, watch: Watch, night: Night, root: Path) -> None:
-    """What HARM asks for, once: the version put back that is proved better, or why none is; and an incident.
+def act(registry: Registry, about: Project, watch: Watch, night: Night) -> None:
+    """What an open alarm asks for, once a night: the version put back that is proved better, or why none is.
 
-    A night that was killed in between finds the move that it made, and goes on from there.
+    The night that raised it opens an incident; each later one whose labels count compares the versions again. A night
+    that was killed in between finds the move that it made, and goes on from there.
     """
-    entries = registry.ledger.sound(registry.project)
-    if night.verdict != HARM or incident_of(entries, night.night) is not None:
+    entries, harm = registry.ledger.sound(registry.project), night.body["harm"]
+    if "open" not in harm or answer_of(entries, night.night) is not None:
         return
-    date, cause = dt.date.fromisoformat(night.night), night.body["sentences"][0]
+    incident = incident_of(entries, harm["open"]["night"])
+    if incident is not None and not harm.get("counted"):
+        return
+    date, cause, version = dt.date.fromisoformat(night.night), night.body["sentences"][0], night.body["version"]
     moved = rollback_for(entries, night.night)
-    if moved is None:
-        images = harmed_images(registry.ledger, root, about, night, entries)
-        answer = roll_back_if_proved(registry, images, root, watch.rollback, date, cause, about.cases)
-    else:
+    if moved is not None:
         answer = Acted(moved, None, f"version {moved.body['version']} was put back")
-    evidence = {"harm": night.body["harm"]["harm"], **answer.as_evidence()}
-    open_incident(registry, date, cause, evidence, answer.sentence)
+    elif registry.aliases()["champion"] != version:
+        answer = Acted(None, None, f"no move: version {version} was in use no more when the night was acted upon")
+    else:
+        root = Path(night.body["folder"]).parent
+        images = harmed_images(registry.ledger, root, about, night)
+        answer = roll_back_if_proved(registry, images, root, watch.rollback, date, cause, about.cases)
+    if incident is None:
+        evidence = {"harm": harm["harm"], **answer.as_evidence()}
+        open_incident(registry, date, cause, evidence, answer.sentence, version)
+    else:
+        enter_comparison(registry, incident, date, answer.as_evidence(), answer.sentence)
 
 
-def harmed_images(ledger: Ledger, root: Path, about: Project, night: Night, entries: list[Entry]) -> pd.DataFrame:
-    """The images whose labels count since harm most likely began, nights refused left out.
+def harmed_images(ledger: Ledger, root: Path, about: Project, night: Night) -> pd.DataFrame:
+    """The images whose labels count since the harm of the open alarm most likely began, nights refused left out.
 
     Labels come late: those that show the harm may be of windows from before the night that counted them.
     """
-    counted = counted_images(ledger, about.name, night.body["model"], harm_since(entries, night))
+    entries = ledger.read(about.name)
+    counted = counted_images(ledger, about.name, night.body["model"], night.body["harm"]["open"]["began"])
     windows = [Window(dt.date.fromisoformat(name), root / name) for name in sorted({name for name, _ in counted})]
     pairs = [(window, at(about, window.name)) for window in windows if window.name not in refused(entries)]
     images = labelled_images(pairs, dt.date.fromisoformat(night.night), requests(entries))

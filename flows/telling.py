@@ -1,10 +1,11 @@
 """What a night has to tell: a successor asked for, events for automations, a message for who has to know."""
 
 from flows.common import RUNS
-from tasks.alerts import news_of
+from tasks.alerts import news_of, news_of_rollback
 from tasks.events import events_of
+from tasks.incident import answer_of
 from tasks.night import Night
-from tasks.nights import nights_on_record
+from tasks.nights import nights_on_record, rollback_for
 from tasks.notify import announce, notify
 from tasks.registry import Registry
 from tasks.report_night import PAGE
@@ -19,5 +20,9 @@ def tell(registry: Registry, watch: Watch, night: Night) -> None:
         return
     page = (RUNS / project / "nights" / night.night / PAGE).absolute().as_uri()
     request_retraining(ledger, project, night, watch.retraining.days_between)
-    announce(events_of(project, ledger.read(project), night, watch.alerts, page))
-    notify(ledger, project, watch.alerts, news_of(night, page))
+    entries = ledger.read(project)
+    announce(events_of(project, entries, night, watch.alerts, page))
+    done, moved = answer_of(entries, night.night), rollback_for(entries, night.night)
+    notify(ledger, project, watch.alerts, news_of(night, page, done.body["action"] if done else ""))
+    if moved is not None:
+        notify(ledger, project, watch.alerts, news_of_rollback(moved, night, page))

@@ -14,7 +14,7 @@ from tasks.feedback import Filed
 from tasks.feedback_rules import TrendRules
 from tasks.feedback_trend import WORSE, opinion, trend
 from tasks.history import RESTORE, Deployment, deployments, who_put_back
-from tasks.incident import INCIDENT
+from tasks.incident import INCIDENT, last_answer
 from tasks.ledger import Entry
 from tasks.night import HARM, HEALTHY, Night
 from tasks.nights import nights_on_record
@@ -98,9 +98,12 @@ def alarms_of(entries: list[Entry]) -> list[str]:
     """Alarms that were told and have not ended, and the newest incident of a night since the last healthy one."""
     nights = list(nights_on_record(entries).values())
     healthy = max((night.night for night in nights if night.verdict == HEALTHY), default="")
-    open_since = [e.body for e in entries if e.kind == INCIDENT and e.body["night"] > healthy]
+    open_since = [e for e in entries if e.kind == INCIDENT and e.body["night"] > healthy][-1:]
     told = [f"{verdict}: {cause}" for verdict, cause in lasting(entries)]
-    return told + [f"incident of {body['night']}: {body['cause']}; {body['action']}" for body in open_since[-1:]]
+    return told + [
+        f"incident of {one.body['night']}: {one.body['cause']}; {last_answer(one, entries).body['action']}"
+        for one in open_since
+    ]
 
 
 def reports_of(said: Said) -> dict[str, str]:

@@ -18,7 +18,7 @@ from tasks.ledger import Entry
 from tasks.night import HARM, HEALTHY, Night
 
 KIND = "alert"
-MISSED, RECOVERED = "MISSED", "RECOVERED"
+MISSED, RECOVERED, ROLLBACK = "MISSED", "RECOVERED", "ROLLBACK"
 Key = tuple[str, str]  # the verdict and its cause: what makes two alarms the same one
 
 
@@ -26,7 +26,7 @@ class AlertRules(BaseModel):
     """Which verdicts call somebody, and how soon the same alarm may call again once it has ended."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    page_on: tuple[Literal["WATCH", "HARM", "NO DATA", "CANNOT JUDGE", "MISSED"], ...]  # HEALTHY calls nobody
+    page_on: tuple[Literal["WATCH", "HARM", "NO DATA", "CANNOT JUDGE", "MISSED", "ROLLBACK"], ...]  # not HEALTHY
     cool_down_hours: float = Field(ge=0)
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -55,9 +55,18 @@ class News:
         return "\n".join([*self.sentences, *([self.page] if self.page else [])])
 
 
-def news_of(night: Night, page: str) -> News:
-    """What a night has to tell."""
-    return News(night.verdict, cause_of(night), night.night, night.sentence, tuple(night.body["sentences"]), page)
+def news_of(night: Night, page: str, action: str = "") -> News:
+    """What a night has to tell; `action` is the sentence of what was done about harm."""
+    sentences = (*night.body["sentences"], *([action] if action else []))
+    return News(night.verdict, cause_of(night), night.night, night.sentence, sentences, page)
+
+
+def news_of_rollback(moved: Entry, night: Night, page: str) -> News:
+    """What a night has to tell that put an earlier version back; `moved` is the entry that closed the move."""
+    body = moved.body
+    what = f"version {body['version']} was put back in place of version {body['left']}"
+    cause = f"version {body['version']} in place of version {body['left']}, entry {moved.number}"
+    return News(ROLLBACK, cause, night.night, f"{ROLLBACK} {night.night}: {what}", (what, body["why"]), page)
 
 
 def news_of_missed(nights: Sequence[str], last: str | None) -> News:
@@ -92,7 +101,7 @@ def to_tell(entries: Iterable[Entry], news: News, rules: AlertRules, now: dt.dat
 
 def recovery(news: News, over: Sequence[Key]) -> News:
     """The message that what was told of is over."""
-    ended = "; ".join(f"{verdict} ({cause})" for verdict, cause in over)
+    ended = "; ".join(f"{verdict} ({cause})" for verdict, cause in over if verdict != ROLLBACK) or "what was told"
     sentences = (f"over: {ended}", *news.sentences)
     return News(RECOVERED, "", news.night, f"{RECOVERED} {news.night}: the night was {HEALTHY}", sentences, news.page)
 

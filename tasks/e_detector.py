@@ -112,6 +112,12 @@ def advance(
     )
 
 
+def lowered(state: MonitorState, factor: float) -> MonitorState:
+    """The state with `factor`, in (0, 1], times its evidence: less of an e-detector is one as well."""
+    statistics = np.expm1(np.minimum(state.capitals, LARGEST))
+    return state.model_copy(update={"capitals": tuple(np.log1p(factor * statistics).tolist())})
+
+
 def unit_means(losses: np.ndarray, weights: np.ndarray, units: Sequence[object] | np.ndarray) -> np.ndarray:
     """The mean weighted loss of each unit, ascending (u,): the same bits for the same images in any order."""
     loss, weight, unit = (np.asarray(a, kind) for a, kind in ((losses, float), (weights, float), (units, object)))

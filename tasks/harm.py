@@ -6,6 +6,10 @@ family of them raises the alarm when the mean of their evidence reaches the decl
 e-detectors is an e-detector, whatever the dependence between them, so the promise holds for the family. The alarm never
 comes later than with a budget shared out among them, as a monitor that reaches its share lifts the mean to the whole.
 Monitors weigh the same, and so do the slices within one.
+
+An alarm stays open until the evidence has fallen below the early warning; then the monitors begin anew, so that each
+alarm has had a run of its own, of the declared length. Evidence is carried on from night to night as the alarm's own at
+most: however long harm lasted, its end then shows within nights.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +20,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from tasks.e_detector import MonitorState, advance, begin
+from tasks.e_detector import MonitorState, advance, begin, lowered
 from tasks.errors import EvidenceMissing
 from tasks.findings import Finding
 from tasks.metrics import PROBABILITY, classes_of, outcomes_of
@@ -93,6 +97,14 @@ class Harm:
     short: tuple[str, ...]
     alarm: bool
     warning: bool
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """An alarm that is open: the night that raised it, and the one on which its harm most likely began."""
+
+    night: str
+    began: str
 
 
 def losses(table: pd.DataFrame, risk: Risk) -> np.ndarray:
@@ -176,6 +188,24 @@ def judge_harm(states: States, rules: HarmRules) -> Harm:
     alarm = evidence >= rules.average_run_length
     warning = evidence >= rules.early_warning
     return Harm(evidence, parts, leading, states[leading].began, tuple(short), alarm, warning)
+
+
+def carried(states: States, rules: HarmRules) -> States:
+    """The states of a night as the next one goes on from them, with as much evidence as makes an alarm at most."""
+    if not states:
+        return states
+    evidence = judge_harm(states, rules).evidence
+    if evidence <= rules.average_run_length:
+        return states
+    return {key: lowered(state, rules.average_run_length / evidence) for key, state in states.items()}
+
+
+def open_alarm(before: Alarm | None, harm: Harm, night: str) -> Alarm | None:
+    """The alarm that is open after a night: the one from `before` it, a new one, or none."""
+    began = harm.began or night
+    if before is None:
+        return Alarm(night, began) if harm.alarm else None
+    return Alarm(before.night, min(before.began, began)) if harm.warning else None
 
 
 def rows_of(table: pd.DataFrame, place: str) -> pd.DataFrame:

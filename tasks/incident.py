@@ -1,6 +1,7 @@
 """Incidents: what went wrong with a model in use, what was done, and what is left to do, told from the ledger.
 
-An incident is opened by an entry of kind `incident`, which the nightly run writes when it finds harm. Its story is read
+An incident is opened by an entry of kind `incident`, which the nightly run writes when it finds harm. While the alarm
+is open, each night whose labels count compares the versions again: an entry of kind `comparison`. The story is read
 from the entries around it, so that it cannot say other than what was recorded.
 """
 
@@ -15,17 +16,18 @@ from tasks.history import RESTORE, Deployment, deployments, in_short, moment, wh
 from tasks.ledger import Entry
 from tasks.registry import Registry
 
-INCIDENT = "incident"
+INCIDENT, COMPARISON = "incident", "comparison"
 BEFORE = 7  # nights of the ledger before an incident that its timeline shows
 Moment = tuple[str, int, str]  # when, the entry's number, what happened
 
 
-def open_incident(registry: Registry, night: dt.date, cause: str, evidence: dict[str, Any], action: str) -> Entry:
+def open_incident(
+    registry: Registry, night: dt.date, cause: str, evidence: dict[str, Any], action: str, version: str
+) -> Entry:
     """Enter an incident: the sentence of its cause, the figures behind it, and the sentence of what was done.
 
-    `evidence` may name the entry of the rollback that answered it, under `rollback`; the incident is then of the
-    version that was left, else of the champion. The same incident of the same night is entered once. Raises BadInput
-    when a sentence is missing.
+    `version` is the champion that did harm; `evidence` may name the entry of the rollback that answered it, under
+    `rollback`. The same incident of the same night is entered once. Raises BadInput when a sentence is missing.
     """
     if not cause.strip() or not action.strip():
         raise BadInput("an incident says what went wrong (cause) and what was done (action); one of the two is empty")
@@ -33,14 +35,32 @@ def open_incident(registry: Registry, night: dt.date, cause: str, evidence: dict
     known = registry.ledger.read(registry.project, INCIDENT)
     if known and said.items() <= known[-1].body.items():
         return known[-1]
-    moved = [e for e in registry.ledger.read(registry.project, "done") if e.number == evidence.get("rollback")]
-    about = {"champion": moved[0].body["left"] if moved else registry.aliases()["champion"], "by": decided_by()}
+    about = {"champion": version, "by": decided_by()}
     return registry.ledger.append(INCIDENT, registry.project, {**said, **about, "evidence": evidence})
+
+
+def enter_comparison(
+    registry: Registry, incident: Entry, night: dt.date, evidence: dict[str, Any], action: str
+) -> Entry:
+    """Enter what a later night did about an incident, with its figures as in `open_incident`."""
+    said = {"night": night.isoformat(), "incident": incident.number, "action": action, "by": decided_by()}
+    return registry.ledger.append(COMPARISON, registry.project, {**said, "evidence": evidence})
 
 
 def incident_of(entries: list[Entry], night: str) -> Entry | None:
     """The incident of a night, if one was opened."""
     return next((e for e in entries if e.kind == INCIDENT and e.body["night"] == night), None)
+
+
+def answer_of(entries: list[Entry], night: str) -> Entry | None:
+    """What a night did about harm, if it had to: the incident that it opened, or its comparison."""
+    return next((e for e in entries if e.kind in (INCIDENT, COMPARISON) and e.body["night"] == night), None)
+
+
+def last_answer(incident: Entry, entries: list[Entry]) -> Entry:
+    """The newest comparison of an incident, or itself."""
+    again = [e for e in entries if e.kind == COMPARISON and e.body["incident"] == incident.number]
+    return again[-1] if again else incident
 
 
 def find_incident(project: str, entries: list[Entry], what: str) -> Entry:
@@ -56,12 +76,13 @@ def find_incident(project: str, entries: list[Entry], what: str) -> Entry:
 def story(incident: Entry, entries: list[Entry], owner: str) -> dict[str, Any]:
     """What the template incident.html.j2 shows; `owner` is who answers for the plan."""
     body, moved = incident.body, rollback_of(incident, entries)
+    last = last_answer(incident, entries).body
     facts = {
         "project": incident.project,
         "number": incident.number,
         "night": body["night"],
         "cause": _capital(body["cause"]),
-        "action": _capital(body["action"]),
+        "action": _capital(last["action"]),
         "owner": owner,
         "left": body["champion"] or "none",
         "restored": moved.body["version"] if moved else None,
@@ -71,7 +92,7 @@ def story(incident: Entry, entries: list[Entry], owner: str) -> dict[str, Any]:
     return {
         **facts,
         "timeline": timeline(incident, entries),
-        **laid_out(body["evidence"]),
+        **laid_out(body["evidence"] | last["evidence"]),
         "to_do": to_do(incident, entries),
         "hash": incident.hash,
         "messages": [("To the owner", _to_owner(facts)), ("To those who use the answers", _to_users(facts))],
@@ -95,7 +116,7 @@ def laid_out(evidence: dict[str, Any]) -> dict[str, Any]:
 def rollback_of(incident: Entry, entries: list[Entry]) -> Entry | None:
     """The entry of the rollback that answered the incident: the one it names, else the first one after it."""
     moves = [e for e in entries if e.kind == "done" and e.body["action"] == RESTORE]
-    named = incident.body["evidence"].get("rollback")
+    named = last_answer(incident, entries).body["evidence"].get("rollback")
     later = [e for e in moves if e.number > incident.number and e.body["left"] == incident.body["champion"]]
     return next((e for e in moves if e.number == named), later[0] if later else None)
 
@@ -139,17 +160,23 @@ def _happened(entry: Entry) -> str:
     body = entry.body
     match entry.kind:
         case "done" if "champion" in body.get("moved", {}):
-            if body["action"] == RESTORE:
-                return f"version {body['version']} put back in place of version {body['left']}, by {who_did(body)}"
-            return f"version {body['moved']['champion']} became champion"
+            return _moved(body)
         case "drill":
             return "a rollback was rehearsed: " + ("it would hold" if body["held"] else f"no: {body['why_not']}")
         case "incident":
             return f"incident opened: {body['cause']}"
+        case "comparison":
+            return f"compared again on the night of {body['night']}: {body['action']}"
         case "undone":
             return f"a change was undone: {body['why']}"
         case _:
             return f"{entry.kind}: {body['sentence']}" if body.get("sentence") else ""
+
+
+def _moved(body: dict[str, Any]) -> str:
+    if body["action"] == RESTORE:
+        return f"version {body['version']} put back in place of version {body['left']}, by {who_did(body)}"
+    return f"version {body['moved']['champion']} became champion"
 
 
 def _turn(incident: Entry, entries: list[Entry]) -> Deployment | None:

@@ -30,9 +30,12 @@ def night_page(
     answers: pd.DataFrame | None,
     window: Path,
     links: list[tuple[str, str]],
-    incident: Entry | None,
+    answer: Entry | None,
 ) -> str:
-    """night.html: `answers` are the champion's (None without a window), `window` the folder of the images."""
+    """night.html: `answers` are the champion's (None without a window), `window` the folder of the images.
+
+    `answer` is what the night did about harm, if anything (`answer_of` in tasks/incident.py).
+    """
     body, drift = night.body, night.body["drift"].get("drift")
     earlier = [one for one in nights if one.night <= night.night]
     return render(
@@ -44,7 +47,7 @@ def night_page(
         sentence=night.sentence,
         sentences=body["sentences"][1:],
         figures=headline(night, figures),
-        incident={"number": incident.number, **incident.body} if incident else None,
+        incident={"number": answer.body.get("incident", answer.number), **answer.body} if answer else None,
         **lines(earlier, figures, watch),
         monitors=monitors(body),
         tests=tests(drift),

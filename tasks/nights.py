@@ -10,7 +10,6 @@ from tasks.night import HARM, NO_DATA, WATCH, Answer, Night
 from tasks.shadow import ShadowState
 
 KIND = "night"
-SAME_HARM = 14  # nights between two alarms of one harm, at most
 
 
 def night_of(entry: Entry) -> Night:
@@ -69,22 +68,6 @@ def is_late(entries: Iterable[Entry], night: str) -> bool:
         n.night > night or (n.night == night and n.body["harm"].get("counted", 0) > 0)
         for n in nights_on_record(entries).values()
     )
-
-
-def harm_since(entries: Iterable[Entry], night: Night) -> str:
-    """The night whose labels began to show the harm that this night found, by the first alarm that it goes on from.
-
-    An alarm ends a run of the monitor, which then knows nothing of the nights before. An alarm at most SAME_HARM nights
-    before, with no other champion in between, is of the same harm, and goes on itself from the one before.
-    """
-    began, last = night.night, dt.date.fromisoformat(night.night)
-    for n in reversed([n for n in nights_on_record(entries).values() if n.night <= night.night]):
-        date = dt.date.fromisoformat(n.night)
-        if n.body["model"] != night.body["model"] or last - date > dt.timedelta(days=SAME_HARM):
-            break
-        if n.verdict == HARM:
-            began, last = min(began, n.body["harm"]["harm"]["began"] or n.night), date
-    return began
 
 
 def due(entries: Iterable[Entry], there: Iterable[dt.date], day: dt.date | None, catch_up: int) -> list[dt.date]:
@@ -156,14 +139,15 @@ def shadow_of(version: str, champion: str, entries: Iterable[Entry]) -> ShadowSt
 
 
 def remembered(night: Night | None) -> dict[str, Any]:
-    """What the monitors remember after a night: nothing before the first, no evidence after an alarm.
+    """What the monitors remember after a night: nothing before the first, no evidence once an alarm is over.
 
     An alarm ends a run: its run length is what was promised, and the next one begins with nothing.
     """
     if night is None:
         return {}
-    kept = {key: night.body["harm"][key] for key in ("model", "read", "states") if key in night.body["harm"]}
-    return kept | {"states": {}} if night.verdict == HARM else kept
+    found = night.body["harm"]
+    kept = {key: found[key] for key in ("model", "read", "states", "open") if key in found}
+    return kept | {"states": {}} if "over" in found else kept
 
 
 def counted_before(own: Night | None, champion: str, facts: dict[str, Any]) -> Answer:

@@ -10,7 +10,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
-from tasks.incident import incident_of
+from tasks.incident import answer_of
 from tasks.night import DOCUMENT, Night
 from tasks.night_page import night_page, nights_page, row
 from tasks.night_tables import ScoredWindow
@@ -41,8 +41,8 @@ def report_night(
     known = figures(entries, watch.level)
     answers = scored.answers(night.body["model"]) if scored is not None else None
     links = [("All nights", f"../{ALL}"), *((f"Evidently's report: {name}", file.name) for name, file in pages.items())]
-    incident = incident_of(entries, night.night)
-    text = night_page(registry.project, night, nights, known, watch, answers, window, links, incident)
+    done = answer_of(entries, night.night)
+    text = night_page(registry.project, night, nights, known, watch, answers, window, links, done)
     page, overview = place / night.night / PAGE, place / ALL
     page.parent.mkdir(parents=True, exist_ok=True)
     write_whole(page, text.encode())

@@ -38,9 +38,8 @@ def score_versions(registry: Registry, versions: Iterable[str], data: Path, imag
         losses[version] = _losses(
             registry, version, registrations(entries)[version][0].body["model_digest"], data, images
         )
-        logger.info(
-            "version %s of %s loses %.4g on %d images", version, registry.project, losses[version].mean(), len(losses)
-        )
+        if len(losses):
+            logger.info("version %s loses %.4g on %d images", version, losses[version].mean(), len(losses))
     return losses
 
 

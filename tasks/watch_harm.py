@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.counted import arrived, counted_images, rows_to_count
 from tasks.e_detector import MonitorState
 from tasks.errors import DataRejected
-from tasks.harm import Harm, accepted_risks, advance_all, begin_all, judge_harm, unwatched
+from tasks.harm import Alarm, Harm, accepted_risks, advance_all, begin_all, carried, judge_harm, open_alarm, unwatched
 from tasks.ledger import Ledger
 from tasks.night import CANNOT_JUDGE, HARM, WATCH, Answer
 from tasks.night_tables import ScoredWindow, fair_weights, with_labels
@@ -46,7 +46,9 @@ def watch_harm(
     record, or nothing; `requests` are the images that were asked for, night by night, with the weights of their losses.
     Labels of a window that cannot be read count on the night after they were corrected, and hold up no others.
     """
-    read: dict[str, str] = before.get("read", {}) if before.get("model") == champion.digest else {}
+    own = before if before.get("model") == champion.digest else {}
+    read: dict[str, str] = own.get("read", {})
+    was_open = Alarm(**own["open"]) if own.get("open") else None
     sources = {window.name: labels_source(window.folder, tonight.date) for window, _ in scored}
     changed = [pair for pair in scored if sources[pair[0].name] != read.get(pair[0].name)]
     known = counted_images(ledger, project, champion.digest)
@@ -56,11 +58,11 @@ def watch_harm(
     fresh = pd.concat(weighted) if weighted else pd.DataFrame({"window": [], "image_id": [], "label": []})
     accepted = accepted_risks(list(champion.findings().values()))
     states = {key: MonitorState.model_validate(state) for key, state in before.get("states", {}).items()}
+    states = carried(begin_all(states, watch.harm, accepted, champion.digest), watch.harm) if states else states
     if len(fresh):
         states = advance_all(states, watch.harm, fresh, accepted, champion.digest, tonight.name)
-    elif states:
-        states = begin_all(states, watch.harm, accepted, champion.digest)
     harm = judge_harm(states, watch.harm) if states else None
+    is_open = open_alarm(was_open, harm, tonight.name) if harm else None
     facts = {
         "model": champion.digest,
         "read": sources,
@@ -70,9 +72,11 @@ def watch_harm(
         "figures": figures_by_night(fresh, watch.level),
         "unwatched": unwatched(watch.harm, fresh, accepted) if len(fresh) else [],
         **({"harm": dataclasses.asdict(harm)} if harm else {}),
+        **({"open": dataclasses.asdict(is_open)} if is_open else {}),
+        **({"over": dataclasses.asdict(was_open)} if was_open and not is_open else {}),
     }
-    said = [*say_labels(fresh, tonight, watch), *(say_harm(harm, states, watch) if harm else [])]
-    against = "" if harm is None else HARM if harm.alarm else WATCH if harm.warning else ""
+    said = [*say_labels(fresh, tonight, watch), *(say_harm(harm, states, watch, was_open) if harm else [])]
+    against = "" if harm is None else HARM if harm.alarm and len(fresh) else WATCH if harm.warning else ""
     if against == HARM:
         return Answer(True, HARM, (*reversed(said), *unread.values()), facts)
     if unread:
@@ -130,22 +134,36 @@ def say_labels(fresh: pd.DataFrame, tonight: Window, watch: Watch) -> list[str]:
     return said
 
 
-def say_harm(harm: Harm, states: dict[str, MonitorState], watch: Watch) -> list[str]:
-    """What the monitors say, with what they tolerate and how often they cry for nothing."""
+def say_harm(harm: Harm, states: dict[str, MonitorState], watch: Watch, alarm: Alarm | None) -> list[str]:
+    """What the monitors say, with what they tolerate and how often they cry for nothing.
+
+    `alarm` is the one that was open before this night.
+    """
     state = states[harm.leading]
     where = f"{harm.leading} (tolerated: {SHARE.format(100 * state.tolerated)})"
     rules = watch.harm
+    evidence = f"{counted_evidence(harm)} of {rules.average_run_length:,}"
+    if alarm is not None and not harm.warning:
+        return [
+            f"the harm found on {alarm.night} is over: the evidence fell to {harm.evidence:,.1f}, and an alarm stays "
+            f"open at {rules.early_warning:,} or more; the monitors begin anew"
+        ]
+    if alarm is not None:
+        goes_on = "goes on" if harm.alarm else "is not over"
+        return [
+            f"the harm found on {alarm.night} {goes_on}, by {where}: evidence {evidence}; it is over once the evidence "
+            f"falls below {rules.early_warning:,}"
+        ]
     if harm.alarm:
         began = f", most likely since {harm.began}" if harm.began else ""
         return [
-            f"the champion errs more than was accepted, by {where}{began}: evidence {counted_evidence(harm)} of "
-            f"{rules.average_run_length:,}, which without harm is reached once in {rules.average_run_length:,} nights "
-            "or more rarely"
+            f"the champion errs more than was accepted, by {where}{began}: evidence {evidence}, which without harm is "
+            f"reached once in {rules.average_run_length:,} nights or more rarely"
         ]
     if harm.warning:
         return [
-            f"the evidence for harm stands at {counted_evidence(harm)} of {rules.average_run_length:,}, most of it by "
-            f"{where}; without harm it reaches {rules.early_warning:,} once in as many nights or more rarely"
+            f"the evidence for harm stands at {evidence}, most of it by {where}; without harm it reaches "
+            f"{rules.early_warning:,} once in as many nights or more rarely"
         ]
     said = [f"evidence for harm {harm.evidence:,.1f} of {rules.average_run_length:,}"]
     if harm.short:

@@ -6,14 +6,27 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tasks.alerts import AlertRules, News, alert_body, cause_of, lasting, news_of, news_of_missed, to_tell, unsent
+from tasks.alerts import (
+    AlertRules,
+    News,
+    alert_body,
+    cause_of,
+    lasting,
+    news_of,
+    news_of_missed,
+    news_of_rollback,
+    to_tell,
+    unsent,
+)
 from tasks.ledger import Ledger
 from tasks.night import Night
 from tasks.nights import night_of
 from tasks.watch import load_watch
-from tests.night_entries import PROJECT, enter_night
+from tests.night_entries import PROJECT, enter_night, enter_rollback
 
-RULES = AlertRules(page_on=("HARM", "NO DATA", "CANNOT JUDGE", "MISSED"), cool_down_hours=48, reason="for the test")
+RULES = AlertRules(
+    page_on=("HARM", "NO DATA", "CANNOT JUDGE", "MISSED", "ROLLBACK"), cool_down_hours=48, reason="for the test"
+)
 NOW = dt.datetime.now(dt.UTC)
 LATER = NOW + dt.timedelta(hours=49)
 
@@ -60,6 +73,22 @@ def test_watched_night_does_not_end_an_alarm(ledger: Ledger) -> None:
     told(ledger, of(ledger, 1, "HARM"))
     assert told(ledger, of(ledger, 2, "WATCH")) == []
     assert told(ledger, of(ledger, 3, "HARM"), LATER) == []
+
+
+def test_rollback_is_told_once_beside_its_alarm_and_is_not_among_what_is_over(ledger: Ledger) -> None:
+    told(ledger, of(ledger, 1, "HARM"))
+    later = night(ledger, 2, "WATCH")
+    moved = news_of_rollback(enter_rollback(ledger, "2026-06-02"), later, "file:///night.html")
+    assert told(ledger, moved) == ["ROLLBACK 2026-06-02: version 1 was put back in place of version 2"]
+    assert moved.sentences[1] == "proved better"
+    assert told(ledger, moved, LATER) == []
+    (over,) = to_tell(ledger.read(), of(ledger, 3, "HEALTHY"), RULES, NOW)
+    assert over.sentences[0] == "over: HARM (error/all)"
+
+
+def test_message_of_harm_says_what_was_done(ledger: Ledger) -> None:
+    news = news_of(night(ledger, 1, "HARM"), "file:///night.html", "no move: the input broke")
+    assert news.text() == "as it was\nno move: the input broke\nfile:///night.html"
 
 
 def test_alarm_of_another_cause_is_told_while_the_first_lasts(ledger: Ledger) -> None:
@@ -128,4 +157,4 @@ def test_rules_refuse_what_they_do_not_know(change: dict[str, object]) -> None:
 @pytest.mark.parametrize("file", ["watch.yaml", "watch.scaffold.yaml"])
 def test_bundled_rules_call_somebody_for_all_that_is_not_healthy_or_watched(file: str) -> None:
     alerts = load_watch(Path("governance") / file).alerts
-    assert set(alerts.page_on) == {"HARM", "NO DATA", "CANNOT JUDGE", "MISSED"}
+    assert set(alerts.page_on) == {"HARM", "ROLLBACK", "NO DATA", "CANNOT JUDGE", "MISSED"}

@@ -12,7 +12,17 @@ from sklearn.metrics import brier_score_loss, zero_one_loss
 from tasks.e_detector import MonitorState, advance, begin
 from tasks.errors import BadInput, EvidenceMissing
 from tasks.findings import Finding
-from tasks.harm import HarmRules, accepted_risks, advance_all, judge_harm, losses, unwatched
+from tasks.harm import (
+    Alarm,
+    HarmRules,
+    accepted_risks,
+    advance_all,
+    carried,
+    judge_harm,
+    losses,
+    open_alarm,
+    unwatched,
+)
 
 ACCEPTED = {
     ("error", "all"): 0.1,
@@ -196,3 +206,39 @@ def test_rules_that_contradict_themselves_are_an_error() -> None:
         rules(monitor("m"), monitor("m"))
     with pytest.raises(ValidationError, match="would not come before the alarm"):
         rules(monitor("m"), early_warning=1000)
+
+
+def test_an_alarm_stays_open_until_the_evidence_falls_below_the_early_warning() -> None:
+    watched = rules(monitor("error"), average_run_length=100, early_warning=20)
+    states: dict[str, MonitorState] = {}
+    alarm, seen = None, []
+    nights = [[False] * 12, [True] * 20, [True] * 20, [False] * 4, [False] * 4, [False] * 4]
+    for day, errors in enumerate(nights, 1):
+        states = advance_all(carried(states, watched), watched, night_of(errors), ACCEPTED, "1", f"2026-06-0{day}")
+        harm = judge_harm(states, watched)
+        alarm = open_alarm(alarm, harm, f"2026-06-0{day}")
+        seen.append((harm.alarm, alarm is not None))
+    assert seen == [(False, False), (True, True), (True, True), (False, True), (False, True), (False, False)]
+    assert open_alarm(Alarm("2026-06-02", "2026-06-01"), harm, "2026-06-07") is None
+
+
+def test_an_open_alarm_keeps_its_night_and_the_earliest_beginning() -> None:
+    watched = rules(monitor("error"), average_run_length=100, early_warning=20)
+    states = advance_all({}, watched, night_of([True] * 20), ACCEPTED, "1", "2026-06-05")
+    harm = judge_harm(states, watched)
+    assert open_alarm(None, harm, "2026-06-05") == Alarm("2026-06-05", "2026-06-05")
+    assert open_alarm(Alarm("2026-06-04", "2026-06-03"), harm, "2026-06-05") == Alarm("2026-06-04", "2026-06-03")
+
+
+def test_evidence_is_carried_on_as_the_alarms_at_most_and_each_monitor_keeps_its_share() -> None:
+    # Fails where a night hands on all that it found: harm of a week would then take weeks to be over.
+    watched = rules(monitor("error"), monitor("brier", risk="brier"), average_run_length=100, early_warning=20)
+    states = advance_all({}, watched, night_of([True] * 40), ACCEPTED, "1", "2026-06-01")
+    before, after = judge_harm(states, watched), judge_harm(carried(states, watched), watched)
+    assert before.evidence > 1e6
+    assert after.evidence == pytest.approx(100)
+    for place, part in before.parts.items():
+        assert after.parts[place] / after.evidence == pytest.approx(part / before.evidence)
+    few = advance_all({}, watched, night_of([False] * 5), ACCEPTED, "1", "2026-06-01")
+    assert carried(few, watched) == few
+    assert carried({}, watched) == {}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import BadInput
-from tasks.incident import open_incident, rollback_of, timeline, to_do
+from tasks.incident import answer_of, enter_comparison, last_answer, open_incident, rollback_of, timeline, to_do
 from tasks.incident_page import incident_page, write_incident
 from tasks.ledger import Entry
 from tasks.registry import Registry
@@ -27,7 +27,7 @@ def entries(registry: Registry) -> list[Entry]:
 
 def test_incident_that_a_rollback_answered_is_told_with_its_figures(in_use: Registry) -> None:
     rehearse.fn(in_use, "2", CASES)
-    incident = open_incident(in_use, NIGHT, CAUSE, EVIDENCE, "version 2 was put back")
+    incident = open_incident(in_use, NIGHT, CAUSE, EVIDENCE, "version 2 was put back", "3")
     moved = restore.fn(in_use, "2", "harm", {}, CASES)
     assert rollback_of(incident, entries(in_use)) == moved
     told = timeline(incident, entries(in_use))
@@ -52,14 +52,32 @@ def test_incident_that_a_rollback_answered_is_told_with_its_figures(in_use: Regi
 
 def test_incident_that_is_opened_after_the_move_is_of_the_version_that_was_left(in_use: Registry) -> None:
     moved = restore.fn(in_use, "2", "harm", {}, CASES)
-    incident = open_incident(in_use, NIGHT, CAUSE, {"rollback": moved.number}, "version 2 was put back")
+    incident = open_incident(in_use, NIGHT, CAUSE, {"rollback": moved.number}, "version 2 was put back", "3")
     assert incident.body["champion"] == "3"
     assert rollback_of(incident, entries(in_use)) == moved
     assert [number for _, number, _ in timeline(incident, entries(in_use))][-2:] == [moved.number, incident.number]
 
 
+def test_incident_that_a_later_night_answered_tells_what_was_done_then(in_use: Registry) -> None:
+    incident = open_incident(in_use, NIGHT, CAUSE, EVIDENCE, "no move: label more", "3")
+    assert last_answer(incident, entries(in_use)) == incident
+    moved = restore.fn(in_use, "2", "harm", {}, CASES)
+    evidence, later = {"comparison": {"n": 80}, "rollback": moved.number}, NIGHT + dt.timedelta(days=1)
+    again = enter_comparison(in_use, incident, later, evidence, "version 2 was put back: it is proved better")
+    held = entries(in_use)
+    assert (answer_of(held, NIGHT.isoformat()), answer_of(held, later.isoformat())) == (incident, again)
+    assert (last_answer(incident, held), rollback_of(incident, held)) == (again, moved)
+    assert timeline(incident, held)[-1][2] == (
+        "compared again on the night of 2026-06-04: version 2 was put back: it is proved better"
+    )
+    page = incident_page(incident, held, "the owner")
+    assert "<p>Version 2 was put back: it is proved better</p>" in page
+    assert "<td>comparison/n</td><td>80</td>" in page
+    assert "<td>harm/value</td><td>0.8123</td>" in page
+
+
 def test_incident_without_a_move_says_what_is_left_to_decide(in_use: Registry) -> None:
-    incident = open_incident(in_use, NIGHT, CAUSE, {}, "no move: the input broke")
+    incident = open_incident(in_use, NIGHT, CAUSE, {}, "no move: the input broke", "3")
     page = incident_page(incident, entries(in_use), "the owner")
     assert "Nothing was moved: version 3 is in use." in page
     assert "keel rollback --project pets --why" in to_do(incident, entries(in_use))[0]
@@ -67,16 +85,16 @@ def test_incident_without_a_move_says_what_is_left_to_decide(in_use: Registry) -
 
 
 def test_page_stands_alone(in_use: Registry) -> None:
-    incident = open_incident(in_use, NIGHT, CAUSE, EVIDENCE, "nothing yet")
+    incident = open_incident(in_use, NIGHT, CAUSE, EVIDENCE, "nothing yet", "3")
     page = incident_page(incident, entries(in_use), "the owner")
     for outside in ("http:", "https:", "<script", "src=", "@import", "url("):
         assert outside not in page
 
 
 def test_same_incident_is_entered_once_and_found_by_number(in_use: Registry, tmp_path: Path) -> None:
-    first = open_incident(in_use, NIGHT, CAUSE, EVIDENCE, "nothing yet")
-    assert open_incident(in_use, NIGHT, CAUSE, EVIDENCE, "nothing yet") == first
-    second = open_incident(in_use, NIGHT + dt.timedelta(days=1), CAUSE, EVIDENCE, "nothing yet")
+    first = open_incident(in_use, NIGHT, CAUSE, EVIDENCE, "nothing yet", "3")
+    assert open_incident(in_use, NIGHT, CAUSE, EVIDENCE, "nothing yet", "3") == first
+    second = open_incident(in_use, NIGHT + dt.timedelta(days=1), CAUSE, EVIDENCE, "nothing yet", "3")
     assert second.number > first.number
     assert first.number in [number for _, number, _ in timeline(first, entries(in_use))]
     assert second.number not in [number for _, number, _ in timeline(first, entries(in_use))]
@@ -88,4 +106,4 @@ def test_same_incident_is_entered_once_and_found_by_number(in_use: Registry, tmp
 
 def test_incident_without_a_cause_or_an_action_is_refused(in_use: Registry) -> None:
     with pytest.raises(BadInput, match="one of the two is empty"):
-        open_incident(in_use, NIGHT, " ", {}, "nothing yet")
+        open_incident(in_use, NIGHT, " ", {}, "nothing yet", "3")

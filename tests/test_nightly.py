@@ -20,6 +20,7 @@ from tasks.errors import BadInput, Busy
 from tasks.lease import hold
 from tasks.ledger import Entry, Ledger
 from tasks.night import CANNOT_JUDGE, HARM, HEALTHY, NO_DATA, Night
+from tasks.night import WATCH as WATCHED
 from tasks.nights import figures
 from tasks.places import log_place
 from tasks.prediction_log import add_labels
@@ -133,7 +134,7 @@ def test_a_window_sent_again_counts_no_label_twice_and_a_mended_one_is_judged_af
     assert (mended.verdict, mended.body["harm"]["counted"], counted(mended)) == (HEALTHY, 12, 24)
 
 
-def test_harm_opens_one_incident_even_after_a_kill_and_the_next_night_begins_anew(
+def test_harm_opens_one_incident_even_after_a_kill_and_is_over_with_a_sound_night(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_window("2026-06-01", seed=1)
@@ -145,20 +146,49 @@ def test_harm_opens_one_incident_even_after_a_kill_and_the_next_night_begins_ane
     assert entries("night")[-1].body["verdict"] == HARM
     assert not entries("incident")
     assert not Path("runs/pets/nights/2026-06-02/night.html").exists()
-    write_window("2026-06-03", seed=3)
+    write_window("2026-06-03", images=40, seed=3)
     [third] = judge(3)
     [incident] = entries("incident")
     assert incident.body["night"] == "2026-06-02"
     assert "errs more than was accepted" in incident.body["cause"]
     assert Registry("pets", settings()).aliases()["champion"] == "1"
     assert third.verdict == HEALTHY
-    assert third.body["harm"]["states"]["error/all"]["labels"] == 12
+    assert third.body["harm"]["over"]["night"] == "2026-06-02"
+    assert any("the harm found on 2026-06-02 is over" in said for said in third.body["sentences"])
     [second] = judge(2)
     assert second.verdict == HARM
     assert Path("runs/pets/nights/2026-06-02/night.html").is_file()
     assert len(entries("incident")) == 1
-    assert counted(third) == 12 + 24 + 12
+    assert counted(third) == 12 + 24 + 40
     assert keel("nightly", "--date", "2026-06-02", "--until", "2026-06-03")[0] == 2
+    write_window("2026-06-04", seed=4)
+    [fourth] = judge(4)
+    assert fourth.body["harm"]["states"]["error/all"]["labels"] == 12  # once an alarm is over the monitors begin anew
+
+
+def test_while_an_alarm_is_open_each_night_whose_labels_count_compares_the_versions_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Fails where the next comparison waits for another alarm, or a night's is made twice after a kill.
+    write_window("2026-06-01", images=24, seed=1, wrong=True)
+    write_late_labels(write_window("2026-06-02", seed=2, labelled=False), 6, "2026-06-02T09:00")
+    write_window("2026-06-03", seed=3, labelled=False)
+    judge(1)
+    monkeypatch.setattr(flows.nightly, "enter_comparison", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        judge(2)
+    monkeypatch.undo()
+    nights = judge(2, 3)
+    assert [night.body["harm"].get("open", {}).get("night") for night in nights] == ["2026-06-01"] * 2
+    assert [night.verdict for night in nights] == [WATCHED, CANNOT_JUDGE]  # one without labels, nor a drift monitor
+    [incident], [comparison] = entries("incident"), entries("comparison")
+    assert (comparison.body["incident"], comparison.body["night"]) == (incident.number, "2026-06-02")
+    assert (incident.body["evidence"]["comparison"]["n"], comparison.body["evidence"]["comparison"]["n"]) == (24, 30)
+    assert comparison.body["action"].startswith("no move: ")
+    page = Path("runs/pets/nights/2026-06-02/night.html").read_text()
+    assert f"incident {incident.number}" in page
+    assert judge(2, 3) == nights
+    assert len(entries("comparison")) == 1
 
 
 def interrupt(*_: object) -> None:

@@ -29,11 +29,9 @@ from tasks.nights import (
     counted_before,
     due,
     figures,
-    harm_since,
     is_late,
     is_mended,
     last_before,
-    night_of,
     nights_on_record,
     recorded,
     reference_nights,
@@ -192,14 +190,17 @@ def test_the_reference_is_made_of_the_first_sound_nights(ledger: Ledger) -> None
     assert reference_nights(ledger.read(), day(6), 2) == ["2026-06-06", "2026-06-07"]
 
 
-def test_monitors_remember_the_night_before_and_begin_anew_after_an_alarm(ledger: Ledger) -> None:
+def test_monitors_remember_the_night_before_and_begin_anew_once_an_alarm_is_over(ledger: Ledger) -> None:
     kept = {"model": MODEL, "read": {"2026-06-01": "r"}, "states": {"error/all": {}}}
+    alarm = {"night": "2026-06-02", "began": "2026-06-01"}
     enter(ledger, 1, harm={**kept, "counted": 3, "figures": {}})
-    enter(ledger, 2, HARM, harm={**kept, "counted": 3})
-    first, second = nights_on_record(ledger.read()).values()
+    enter(ledger, 2, HARM, harm={**kept, "counted": 3, "open": alarm})
+    enter(ledger, 3, harm={**kept, "counted": 3, "over": alarm})
+    first, second, third = nights_on_record(ledger.read()).values()
     assert remembered(None) == {}
     assert remembered(first) == kept
-    assert remembered(second) == {**kept, "states": {}}
+    assert remembered(second) == {**kept, "open": alarm}
+    assert remembered(third) == {**kept, "states": {}}
 
 
 @pytest.mark.parametrize(
@@ -275,20 +276,3 @@ def test_nothing_that_decides_reads_evidently(module: str) -> None:
     names = [getattr(node, "module", None) or "" for node in imports] + [a.name for node in imports for a in node.names]
     assert names
     assert not [name for name in names if "evidently" in name.lower() or "report_drift" in name]
-
-
-def test_harm_that_goes_on_after_an_alarm_began_with_the_first_of_the_alarms_that_lie_close(ledger: Ledger) -> None:
-    # Fails where `harm_since` takes this alarm's own beginning: the monitor forgets all nights before an alarm.
-    def harm(began: str | None) -> dict[str, Any]:
-        return {"harm": {"harm": {"began": began}}}
-
-    enter(ledger, 1, HARM, **harm("2026-05-30"))
-    enter(ledger, 2, HARM, model=OTHER, **harm("2026-06-02"))
-    enter(ledger, 3, HARM, **harm("2026-06-03"))
-    enter(ledger, 4, HEALTHY)
-    enter(ledger, 15, HARM, **harm("2026-06-14"))
-    last = enter(ledger, 30, HARM, **harm(None))
-    entries = ledger.read()
-    assert harm_since(entries, night_of(last)) == "2026-06-30"  # fifteen nights after the alarm before
-    assert harm_since(entries, nights_on_record(entries)["2026-06-15"]) == "2026-06-03"  # then another was champion
-    assert harm_since(entries, nights_on_record(entries)["2026-06-02"]) == "2026-06-02"

@@ -119,7 +119,7 @@ def test_person_rolls_back_drills_and_reads_the_incident(in_use: Registry) -> No
     code, said = keel("rollback", "--why", " ")
     assert code == 1
     assert "needs a reason" in said
-    open_incident(in_use, NIGHT, "harm", {}, "a person was asked")
+    open_incident(in_use, NIGHT, "harm", {}, "a person was asked", "3")
     code, said = keel("rollback", "--why", "it reads 7 as 1")
     assert code == 0
     assert "champion: version 2 of pets, in place of version 3" in said

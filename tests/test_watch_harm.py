@@ -46,7 +46,7 @@ def ask(
 ) -> Answer:
     """The answer of the last window's night, its labels then counted."""
     ledger = Ledger(f"sqlite:///{root}/ledger.db")
-    kept = {key: (before or {})[key] for key in ("model", "read", "states") if before}
+    kept = {key: before[key] for key in ("model", "read", "states", "open") if key in before} if before else {}
     answer = watch_harm.fn(ledger, "pets", watch, champion, pairs[-1][0], pairs, kept, asked.get("requests", {}))
     ledger.append("night", "pets", {}, also=(counted, answer.facts.get("count", [])))
     return answer
@@ -71,6 +71,30 @@ def test_many_wrong_answers_are_harm_which_is_said_first(tmp_path: Path, watch: 
         "the champion errs more than was accepted, by error/all (tolerated: 10.0 %), most likely since 2026-06-01"
     )
     assert answer.facts["harm"]["evidence"] >= 100
+
+
+def test_harm_that_was_found_goes_on_until_it_is_over(tmp_path: Path, watch: Watch, champion: Served) -> None:
+    # Fails where the monitors begin anew after the alarm: the night after it would pass for a sound one.
+    pairs: list[Pair] = []
+    facts, said = None, []
+    for day, (images, wrong) in enumerate(((30, 20), (30, 20), (5, 0), (30, 0)), 1):
+        pairs.append(scored(tmp_path, day, images=images, wrong=wrong))
+        answer = ask(tmp_path, watch, champion, pairs, facts)
+        facts = answer.facts
+        said.append((answer.against, answer.facts.get("open", {}).get("night")))
+    assert said == [(HARM, "2026-06-01"), (HARM, "2026-06-01"), (WATCH, "2026-06-01"), ("", None)]
+    assert answer.facts["over"] == {"night": "2026-06-01", "began": "2026-06-01"}
+    assert "the harm found on 2026-06-01 is over: the evidence fell to" in answer.said[-1]
+
+
+def test_a_night_without_labels_leaves_an_alarm_open_and_is_watched(
+    tmp_path: Path, watch: Watch, champion: Served
+) -> None:
+    first, second = scored(tmp_path, 1, wrong=20), scored(tmp_path, 2, labelled=0)
+    harmed = ask(tmp_path, watch, champion, [first])
+    quiet = ask(tmp_path, watch, champion, [first, second], harmed.facts)
+    assert (quiet.against, quiet.facts["open"]) == (WATCH, harmed.facts["open"])
+    assert "the harm found on 2026-06-01" in quiet.said[1]
 
 
 def test_evidence_between_the_two_lines_is_a_warning_that_stays_without_new_labels(
