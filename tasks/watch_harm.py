@@ -77,8 +77,10 @@ def watch_harm(
     }
     said = [*say_labels(fresh, tonight, watch), *(say_harm(harm, states, watch, was_open) if harm else [])]
     against = "" if harm is None else HARM if harm.alarm and len(fresh) else WATCH if harm.warning else ""
+    if was_open or is_open:
+        said.reverse()
     if against == HARM:
-        return Answer(True, HARM, (*reversed(said), *unread.values()), facts)
+        return Answer(True, HARM, (*said, *unread.values()), facts)
     if unread:
         return Answer(True, CANNOT_JUDGE, (*unread.values(), *said), facts)
     return Answer(harm is not None and len(fresh) >= watch.least_images, against, tuple(said), facts)

@@ -84,7 +84,7 @@ def test_harm_that_was_found_goes_on_until_it_is_over(tmp_path: Path, watch: Wat
         said.append((answer.against, answer.facts.get("open", {}).get("night")))
     assert said == [(HARM, "2026-06-01"), (HARM, "2026-06-01"), (WATCH, "2026-06-01"), ("", None)]
     assert answer.facts["over"] == {"night": "2026-06-01", "began": "2026-06-01"}
-    assert "the harm found on 2026-06-01 is over: the evidence fell to" in answer.said[-1]
+    assert "the harm found on 2026-06-01 is over: the evidence fell to" in answer.said[0]
 
 
 def test_a_night_without_labels_leaves_an_alarm_open_and_is_watched(
@@ -94,7 +94,7 @@ def test_a_night_without_labels_leaves_an_alarm_open_and_is_watched(
     harmed = ask(tmp_path, watch, champion, [first])
     quiet = ask(tmp_path, watch, champion, [first, second], harmed.facts)
     assert (quiet.against, quiet.facts["open"]) == (WATCH, harmed.facts["open"])
-    assert "the harm found on 2026-06-01" in quiet.said[1]
+    assert "the harm found on 2026-06-01" in quiet.said[0]
 
 
 def test_evidence_between_the_two_lines_is_a_warning_that_stays_without_new_labels(
