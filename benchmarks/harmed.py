@@ -9,9 +9,8 @@ about the other desk and its noise as well, and its risk register would hold bot
 both had to be cut for this story. Then the scanner's sensor wears out, and flows/nightly.py judges night after
 night: five sound windows, then noise that grows. The drift is seen first, then the harm is proved, version 1 is proved
 better on these very images, verified and put back, and an incident tells of it. Nights under version 1 follow, with
-noise and without. Then a person puts version 2 back all the same, and the noise returns: one night's labels are not
-enough, with the next night's version 1 is proved better again, but a rollback of a rollback is a person's to make, and
-nothing moves until one makes it.
+noise and without. Then a person puts version 2 back all the same, and the noise returns: version 1 is proved better
+again, but a rollback of a rollback is a person's to make, and nothing moves until one makes it.
 
 The counter-case starts from a copy of the checkout from before the nights: a scanner set to negative hurts both
 versions alike. That is harm too, but no version is proved better, so nothing moves and the incident says why.

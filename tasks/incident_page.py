@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup, escape
 
+from tasks.coded import coded
 from tasks.incident import find_incident, story
 from tasks.ledger import Entry
 
@@ -14,14 +14,6 @@ def incident_page(incident: Entry, entries: list[Entry], owner: str) -> str:
     environment = Environment(loader=PackageLoader("tasks", "."), autoescape=select_autoescape(default=True))
     environment.filters["coded"] = coded
     return environment.get_template("incident.html.j2").render(story(incident, entries, owner))
-
-
-def coded(text: str) -> Markup:
-    """A sentence with what stands between backticks as code."""
-    parts = enumerate(text.split("`"))
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in parts
-    )
 
 
 def write_incident(project: str, entries: list[Entry], what: str, owner: str, folder: Path) -> Path:

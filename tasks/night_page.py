@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from tasks.coded import coded
 from tasks.ledger import Entry
 from tasks.metrics import PROBABILITY, classes_of
 from tasks.night import HARM, HEALTHY, NO_DATA, VERDICTS, Night
@@ -237,8 +238,6 @@ def share(value: float, low: float, high: float) -> str:
 def render(name: str, **values: Any) -> str:
     """A template of this package."""
     loader = PackageLoader("tasks", ".")
-    return (
-        Environment(loader=loader, autoescape=select_autoescape(["j2"]), trim_blocks=False)
-        .get_template(name)
-        .render(**values)
-    )
+    environment = Environment(loader=loader, autoescape=select_autoescape(["j2"]), trim_blocks=False)
+    environment.filters["coded"] = coded
+    return environment.get_template(name).render(**values)
