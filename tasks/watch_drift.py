@@ -144,13 +144,21 @@ def early_figures(window: Window, tonight: ScoredWindow, champion: Served, watch
         facts["expected"] = [expected(estimate) for estimate in found]
     except EvidenceMissing as error:
         facts["expected_missing"] = str(error)
-    known = labelled_already(window, now)
-    if KEPT in now:  # nobody can label what was not kept
-        known |= (now[KEPT] == "").to_numpy()
+    known = not_to_ask(window, now)
     features = np.asarray(tonight.embeddings(champion.digest), dtype=np.float32)
     asked = to_label(now[columns].to_numpy(float), features, known, watch.labels_to_ask, seed)
     facts["to_label"] = [{"image": now["path"].iloc[ask.image], "weight": ask.weight} for ask in asked]
     return facts
+
+
+def not_to_ask(window: Window, table: pd.DataFrame) -> np.ndarray:
+    """Images that no label is asked for (n,): of units with a label, not kept, and all but one of each unit."""
+    units = table["unit"]
+    known = units.isin(units[labelled_already(window, table)])
+    if KEPT in table:  # nobody can label what was not kept
+        known |= table[KEPT] == ""
+    known |= units.where(~known).duplicated() & ~known
+    return known.to_numpy()
 
 
 def labelled_already(window: Window, table: pd.DataFrame) -> np.ndarray:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tasks.night import CANNOT_JUDGE, WATCH, Answer
 from tasks.night_tables import ScoredWindow
 from tasks.versions import Served
 from tasks.watch import Watch, load_watch
-from tasks.watch_drift import snapshot, tolerated_error, watch_drift, with_early_sign
+from tasks.watch_drift import not_to_ask, snapshot, tolerated_error, watch_drift, with_early_sign
 from tasks.windows import Window
 from tests.drawn_nights import MODEL, draw_served, draw_window
 from tests.small_nights import write_watch
@@ -178,3 +179,13 @@ def test_what_somebody_labelled_already_is_not_asked_for_again(
     assert [ask["image"] for ask in ask(watch, tonight, reference, champion).facts["to_label"]] == [left]
     (tonight.folder / "window/labels.csv").write_text("file_name,label\nno such image,cat\n")
     assert {ask["image"] for ask in ask(watch, tonight, reference, champion).facts["to_label"]} == first
+
+
+def test_one_image_of_a_unit_is_asked_for_and_none_of_a_unit_with_a_label(tmp_path: Path) -> None:
+    # Fails where each image is asked for by itself: labels of one unit tell the same twice, at the price of two.
+    units = ["a", "a", "b", "b", "c", "c"]
+    table = pd.DataFrame({"path": list("123456"), "unit": units, "label": ["cat", "", "", "", "", ""]})
+    window = Window(dt.date.fromisoformat(NIGHT), tmp_path)
+    assert not_to_ask(window, table).tolist() == [True, True, False, True, False, True]
+    kept = table.assign(kept=["x", "x", "", "x", "x", "x"])
+    assert not_to_ask(window, kept).tolist() == [True, True, True, False, False, True]
