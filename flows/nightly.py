@@ -48,6 +48,7 @@ from tasks.nights import (
     remembered,
     requests,
     rollback_for,
+    shadow_so_far,
 )
 from tasks.params import CheckDataParams
 from tasks.places import log_place
@@ -272,9 +273,8 @@ def tried(
     pairs = answered(about, served, window, watch, refused(entries))
     pairs = [pair for pair in pairs if pair[1].has(challenger.digest)]
     asked = requests(entries)
-    return watch_shadow(
-        registry.ledger, about.name, watch.rollout, champion, challenger, window, pairs, known or {}, asked
-    )
+    bets = shadow_so_far(before, last_before(entries, window.name), window.name)
+    return watch_shadow(registry.ledger, about.name, watch.rollout, champion, challenger, window, pairs, bets, asked)
 
 
 def ask_data(found: ScoredWindow | Answer, watch: Watch, copied: str | None) -> Answer:

@@ -138,6 +138,19 @@ def shadow_of(version: str, champion: str, entries: Iterable[Entry]) -> ShadowSt
     return ShadowState.model_validate(own[-1]["state"]) if own else None
 
 
+def shadow_so_far(known: Night | None, before: Night | None, night: str) -> dict[str, Any]:
+    """What a shadow's bets go on from: `known` is the night itself where it was judged already, else the one `before`.
+
+    A night that is judged again is one night all the same.
+    """
+    facts = (known.body["shadow"] if known else None) or {}
+    if known is None or known.night != night or not facts:
+        return dict(facts)
+    earlier = (before.body["shadow"] if before else None) or {"state": {}}
+    same = all(facts["state"][who] == earlier["state"].get(who) for who in ("champion", "challenger"))
+    return facts | {"state": facts["state"] | {"nights": earlier["state"]["nights"] if same else 0}}
+
+
 def remembered(night: Night | None) -> dict[str, Any]:
     """What the monitors remember after a night: nothing before the first, no evidence once an alarm is over.
 

@@ -39,6 +39,7 @@ from tasks.nights import (
     remembered,
     requests,
     rollback_for,
+    shadow_so_far,
 )
 from tasks.watch import load_watch
 from tests.small_checkout import HERE
@@ -276,3 +277,17 @@ def test_nothing_that_decides_reads_evidently(module: str) -> None:
     names = [getattr(node, "module", None) or "" for node in imports] + [a.name for node in imports for a in node.names]
     assert names
     assert not [name for name in names if "evidently" in name.lower() or "report_drift" in name]
+
+
+def test_a_night_that_is_judged_again_is_one_night_of_a_shadow(ledger: Ledger) -> None:
+    def shadow(champion: str, nights: int) -> dict[str, Any]:
+        return {"version": "2", "state": {"champion": champion, "challenger": "c", "nights": nights, "labels": 9}}
+
+    enter(ledger, 1, shadow=shadow("a", 3))
+    enter(ledger, 2, shadow=shadow("a", 4))
+    enter(ledger, 3, shadow=shadow("b", 1))
+    first, second, third = nights_on_record(ledger.read()).values()
+    assert shadow_so_far(None, None, "2026-06-01") == {}
+    assert shadow_so_far(first, first, "2026-06-02") == shadow("a", 3)
+    assert shadow_so_far(second, first, "2026-06-02") == shadow("a", 3)
+    assert shadow_so_far(third, second, "2026-06-03") == shadow("b", 0)
