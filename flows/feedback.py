@@ -20,13 +20,13 @@ from tasks.settings import prepare_environment
 PATIENCE = 60  # seconds to wait for a reviewer, or another deletion, to be done
 
 
-@flow(name="expire", validate_parameters=False)
+@flow(name="expire-feedback", validate_parameters=False)
 def expire(project: str = "digits") -> list[Entry]:
     """Remove the reports whose retention ends today or ended, with all that came of them; the tombstones."""
     return remove(project, None)
 
 
-@flow(name="forget", validate_parameters=False)
+@flow(name="forget-feedback", validate_parameters=False)
 def forget(project: str, ids: list[str]) -> list[Entry]:
     """Remove these requests or reports, by their ids, with all that came of them; the tombstones."""
     return remove(project, ids)

@@ -120,6 +120,6 @@ def test_summary_says_when_nights_and_reports_disagree(root: Path) -> None:
 
 def test_what_has_expired_goes_before_the_nights_look() -> None:
     deployments = {d["name"]: d for d in yaml.safe_load((HERE / "prefect.yaml").read_text())["deployments"]}
-    hours = {name: int(deployments[name]["schedules"][0]["cron"].split()[1]) for name in ("feedback", "nightly")}
-    assert hours["feedback"] < hours["nightly"]
-    assert deployments["feedback"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+    hours = {name: int(deployments[name]["schedules"][0]["cron"].split()[1]) for name in ("expire-feedback", "nightly")}
+    assert hours["expire-feedback"] < hours["nightly"]
+    assert deployments["expire-feedback"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}

@@ -219,7 +219,11 @@ def test_deployments_name_flows_and_parameters_that_exist() -> None:
     for deployment in DEPLOYMENTS.values():
         path, name = deployment["entrypoint"].split(":")
         module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
-        parameters = inspect.signature(getattr(module, name).fn).parameters
+        flow = getattr(module, name)
+        assert flow.name == deployment["name"], (
+            "`prefect deployment run` names both, which nobody should have to look up"
+        )
+        parameters = inspect.signature(flow.fn).parameters
         assert set(deployment["parameters"]) <= set(parameters), deployment["name"]
 
 
