@@ -345,7 +345,8 @@ def act(registry: Registry, about: Project, watch: Watch, night: Night) -> None:
     incident = incident_of(entries, harm["open"]["night"])
     if incident is not None and not harm.get("counted"):
         return
-    date, cause, version = dt.date.fromisoformat(night.night), night.body["sentences"][0], night.body["version"]
+    cause = incident.body["cause"] if incident is not None else night.body["sentences"][0]
+    date, version = dt.date.fromisoformat(night.night), night.body["version"]
     moved = rollback_for(entries, night.night)
     if moved is not None:
         answer = Acted(moved, None, f"version {moved.body['version']} was put back")

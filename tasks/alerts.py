@@ -77,9 +77,12 @@ def news_of_missed(nights: Sequence[str], last: str | None) -> News:
 
 
 def cause_of(night: Night) -> str:
-    """What the verdict rests on, the same night after night: the monitor of harm, else the sentence without figures."""
+    """What the verdict rests on, the same night after night: the monitor of harm, else the sentence without figures.
+
+    Harm by the version that was put back is another alarm than that by the one before it.
+    """
     if night.verdict == HARM:
-        return str(night.body["harm"]["harm"]["leading"])
+        return f"{night.body['harm']['harm']['leading']}, version {night.body['version']}"
     return re.sub(r"\d[\d.,-]*", "#", night.body["sentences"][0]) if night.body["sentences"] else ""
 
 
@@ -128,10 +131,10 @@ def unsent(entries: Iterable[Entry]) -> dict[Key, News]:
 
 
 def cooling(entries: Iterable[Entry], key: Key, rules: AlertRules, now: dt.datetime) -> bool:
-    """Whether the alarm was told so recently that it is not told again."""
+    """Whether the alarm was told so recently that it is not told again; a rollback is told once."""
     alerts = (e for e in entries if e.kind == KIND)
     times = [dt.datetime.fromisoformat(e.at) for e in alerts if e.body["sent"] and _key(e) == key]
-    return bool(times) and now - times[-1] < dt.timedelta(hours=rules.cool_down_hours)
+    return bool(times) and (key[0] == ROLLBACK or now - times[-1] < dt.timedelta(hours=rules.cool_down_hours))
 
 
 def alert_body(news: News, why_not: str | None) -> dict[str, Any]:

@@ -227,8 +227,8 @@ def _figure(evidence: float) -> str:
 
 def _no_label(least: int) -> str:
     return (
-        f"no label has arrived that versions can be compared by, {least} are needed; one that was asked for waits for "
-        "the rest of its window"
+        f"no move: no label has arrived that versions can be compared by, {least} are needed; one that was asked for "
+        "waits for the rest of its window"
     )
 
 

@@ -112,10 +112,9 @@ def advance(
     )
 
 
-def lowered(state: MonitorState, factor: float) -> MonitorState:
-    """The state with `factor`, in (0, 1], times its evidence: less of an e-detector is one as well."""
-    statistics = np.expm1(np.minimum(state.capitals, LARGEST))
-    return state.model_copy(update={"capitals": tuple(np.log1p(factor * statistics).tolist())})
+def lowered(state: MonitorState, most: float) -> MonitorState:
+    """The state with each bet's M at `most`: less of an e-detector is one as well."""
+    return state.model_copy(update={"capitals": tuple(np.minimum(state.capitals, np.log1p(most)).tolist())})
 
 
 def unit_means(losses: np.ndarray, weights: np.ndarray, units: Sequence[object] | np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ Monitors weigh the same, and so do the slices within one.
 
 An alarm stays open until the evidence has fallen below the early warning; then the monitors begin anew, so that each
 alarm has had a run of its own, of the declared length. Evidence is carried on from night to night as the alarm's own at
-most: however long harm lasted, its end then shows within nights.
+most, so that the end of harm shows however long it lasted, and soonest where errors fall far below what is tolerated.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,8 +19,9 @@ from typing import Annotated, Literal, Self
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from scipy.optimize import brentq
 
-from tasks.e_detector import MonitorState, advance, begin, lowered
+from tasks.e_detector import BETS, MonitorState, advance, begin, lowered
 from tasks.errors import EvidenceMissing
 from tasks.findings import Finding
 from tasks.metrics import PROBABILITY, classes_of, outcomes_of
@@ -191,13 +192,23 @@ def judge_harm(states: States, rules: HarmRules) -> Harm:
 
 
 def carried(states: States, rules: HarmRules) -> States:
-    """The states of a night as the next one goes on from them, with as much evidence as makes an alarm at most."""
-    if not states:
+    """The states of a night as the next one goes on from them, with as much evidence as makes an alarm at most.
+
+    The highest bets alone are lowered, to one height: what a great harm leaves of the others then shows a smaller one
+    that goes on, or one on another slice.
+    """
+    alarm = rules.average_run_length
+    if not states or judge_harm(states, rules).evidence <= alarm:
         return states
-    evidence = judge_harm(states, rules).evidence
-    if evidence <= rules.average_run_length:
-        return states
-    return {key: lowered(state, rules.average_run_length / evidence) for key, state in states.items()}
+
+    def lowered_to(height: float) -> States:
+        return {key: lowered(state, float(np.exp(height))) for key, state in states.items()}
+
+    def above(height: float) -> float:
+        return judge_harm(lowered_to(height), rules).evidence - alarm
+
+    bets = len(BETS) * len(rules.monitors) * len(states)  # no bet weighs less than one of so many
+    return lowered_to(float(brentq(above, np.log(alarm / 2), np.log(2 * alarm * bets))))
 
 
 def open_alarm(before: Alarm | None, harm: Harm, night: str) -> Alarm | None:

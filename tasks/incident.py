@@ -12,7 +12,7 @@ from tasks.bundle import flatten
 from tasks.decision import decided_by
 from tasks.errors import BadInput
 from tasks.fallbacks import withdrawal_of
-from tasks.history import RESTORE, Deployment, deployments, in_short, moment, who_did
+from tasks.history import RESTORE, Deployment, aliases_after, deployments, in_short, moment, who_did
 from tasks.ledger import Entry
 from tasks.registry import Registry
 
@@ -85,6 +85,7 @@ def story(incident: Entry, entries: list[Entry], owner: str) -> dict[str, Any]:
         "action": _capital(last["action"]),
         "owner": owner,
         "left": body["champion"] or "none",
+        "in_use": aliases_after(entries)["champion"] or "none",
         "restored": moved.body["version"] if moved else None,
         "by": who_did(moved.body) if moved else None,
         "seconds": f"{moved.body['seconds']:.1f}" if moved else None,
@@ -133,9 +134,9 @@ def timeline(incident: Entry, entries: list[Entry]) -> list[Moment]:
 
 
 def to_do(incident: Entry, entries: list[Entry]) -> list[str]:
-    """What is still to be done, by what was done."""
+    """What is still to be done, by whether the version that did harm is in use."""
     project, left = incident.project, incident.body["champion"]
-    if rollback_of(incident, entries) is None:
+    if aliases_after(entries)["champion"] == left:
         return [
             f"Decide whether version {left} stays in use; `keel rollback --project {project} --why ...` puts the "
             "version before it back, checked like any other.",
@@ -164,7 +165,7 @@ def _happened(entry: Entry) -> str:
         case "drill":
             return "a rollback was rehearsed: " + ("it would hold" if body["held"] else f"no: {body['why_not']}")
         case "incident":
-            return f"incident opened: {body['cause']}"
+            return f"incident opened: {body['cause']}; {body['action']}"
         case "comparison":
             return f"compared again on the night of {body['night']}: {body['action']}"
         case "undone":
@@ -190,11 +191,12 @@ def _capital(sentence: str) -> str:
 
 
 def _to_owner(facts: dict[str, Any]) -> str:
-    done = (
-        f"Version {facts['restored']} is in use again since; the move took {facts['seconds']} s."
-        if facts["restored"]
-        else f"Nothing was moved: version {facts['left']} is still in use, and needs your decision."
-    )
+    done = f"Version {facts['in_use']} is in use now."
+    if facts["in_use"] == facts["restored"]:
+        done = f"Version {facts['restored']} is in use again since; the move took {facts['seconds']} s."
+    elif facts["in_use"] == facts["left"]:
+        moved = f"Version {facts['restored']} was put back, but" if facts["restored"] else "Nothing was moved:"
+        done = f"{moved} version {facts['left']} is in use, and needs your decision."
     return (
         f"Incident {facts['number']} of {facts['project']}, night of {facts['night']}: {facts['cause'].rstrip('.')}. "
         f"What was done: {facts['action'].rstrip('.')}. {done}"
@@ -202,11 +204,11 @@ def _to_owner(facts: dict[str, Any]) -> str:
 
 
 def _to_users(facts: dict[str, Any]) -> str:
-    now = (
-        "An earlier, approved version answers again."
-        if facts["restored"]
-        else "The model is still in use while we look into it: have a person confirm answers that matter."
-    )
+    now = "Another approved version answers now."
+    if facts["in_use"] == facts["restored"]:
+        now = "An earlier, approved version answers again."
+    elif facts["in_use"] == facts["left"]:
+        now = "The model is still in use while we look into it: have a person confirm answers that matter."
     return (
         f"In the night of {facts['night']} we found that the automatic reading ({facts['project']}) was less reliable "
         f"than it has to be. {now} Please check again what was decided on its answers since [DATE]. Questions go to "

@@ -63,11 +63,12 @@ def last_before(entries: Iterable[Entry], night: str) -> Night | None:
 
 
 def is_late(entries: Iterable[Entry], night: str) -> bool:
-    """Whether a later night is on record, or this one with labels that it counted: further ones wait for the next."""
-    return any(
-        n.night > night or (n.night == night and n.body["harm"].get("counted", 0) > 0)
-        for n in nights_on_record(entries).values()
-    )
+    """Whether a later night is on record, or this one with labels that it counted: further ones wait for the next.
+
+    However often it was judged again since: what was counted by any of its records is counted.
+    """
+    held = [e.body for e in entries if e.kind == KIND]
+    return any(b["night"] > night or (b["night"] == night and b["harm"].get("counted", 0) > 0) for b in held)
 
 
 def due(entries: Iterable[Entry], there: Iterable[dt.date], day: dt.date | None, catch_up: int) -> list[dt.date]:
@@ -105,11 +106,11 @@ def figures(entries: Iterable[Entry], level: float) -> dict[str, dict[str, float
 def reference_nights(entries: Iterable[Entry], first: dt.date | None, count: int) -> list[str]:
     """The first `count` nights on record, from `first` on, with enough images, a sound contract and no harm.
 
-    The nights from which an alarm says that harm began are left out with the night of the alarm.
+    The nights from which an alarm says that harm began are left out, up to the last on which it was open.
     """
     start = first.isoformat() if first else ""
     nights = nights_on_record(entries).values()
-    harmed = [(n.body["harm"]["harm"]["began"] or n.night, n.night) for n in nights if n.verdict == HARM]
+    harmed = [(n.body["harm"]["open"]["began"], n.night) for n in nights if "open" in n.body["harm"]]
     sound = [
         n.night
         for n in nights
@@ -169,8 +170,9 @@ def counted_before(own: Night | None, champion: str, facts: dict[str, Any]) -> A
     `own` is the night as it was judged before, if it was; `facts` what the monitors remember.
     """
     if own is None or own.body["model"] != champion or "harm" not in own.body["harm"]:
+        against = WATCH if "open" in facts and facts["model"] == champion else ""
         return Answer(
-            False, "", ("a night that is not after this one is on record: labels count with the next",), facts
+            False, against, ("a night that is not after this one is on record: labels count with the next",), facts
         )
     found = own.body["harm"]["harm"]
     against = HARM if own.verdict == HARM else WATCH if found["warning"] else ""

@@ -83,7 +83,23 @@ def test_rollback_is_told_once_beside_its_alarm_and_is_not_among_what_is_over(le
     assert moved.sentences[1] == "proved better"
     assert told(ledger, moved, LATER) == []
     (over,) = to_tell(ledger.read(), of(ledger, 3, "HEALTHY"), RULES, NOW)
-    assert over.sentences[0] == "over: HARM (error/all)"
+    assert over.sentences[0] == "over: HARM (error/all, version 2)"
+
+
+def test_harm_by_the_version_that_was_put_back_is_told_though_that_by_the_one_before_lasts(ledger: Ledger) -> None:
+    told(ledger, of(ledger, 1, "HARM"))
+    moved = news_of_rollback(enter_rollback(ledger, "2026-06-01"), night(ledger, 1, "HARM"), "file:///night.html")
+    told(ledger, moved)
+    assert told(ledger, of(ledger, 2, "HARM", version="1")) == ["HARM 2026-06-02: as it was"]
+    assert told(ledger, of(ledger, 3, "HARM", version="1"), LATER) == []
+
+
+def test_rollback_is_not_told_again_after_all_was_said_to_be_well(ledger: Ledger) -> None:
+    # A night that moved and was judged again is told of again, by whoever is champion then.
+    moved = news_of_rollback(enter_rollback(ledger, "2026-06-01"), night(ledger, 1, "HARM"), "file:///night.html")
+    told(ledger, moved)
+    assert told(ledger, of(ledger, 1, "HEALTHY")) == ["RECOVERED 2026-06-01: the night was HEALTHY"]
+    assert told(ledger, moved, LATER) == []
 
 
 def test_message_of_harm_says_what_was_done(ledger: Ledger) -> None:
@@ -97,7 +113,9 @@ def test_alarm_of_another_cause_is_told_while_the_first_lasts(ledger: Ledger) ->
     assert told(ledger, of(ledger, 2, "HARM", harm=other)) == ["HARM 2026-06-02: as it was"]
     assert told(ledger, of(ledger, 3, "NO DATA")) == ["NO DATA 2026-06-03: as it was"]
     (over,) = to_tell(ledger.read(), of(ledger, 4, "HEALTHY"), RULES, NOW)
-    assert over.sentences[0] == "over: HARM (error/all); HARM (error-by-stroke/thin); NO DATA (as it was)"
+    assert over.sentences[0] == (
+        "over: HARM (error/all, version 2); HARM (error-by-stroke/thin, version 2); NO DATA (as it was)"
+    )
 
 
 def test_alarm_that_returns_within_the_cool_down_is_not_told_and_after_it_is(ledger: Ledger) -> None:
@@ -111,7 +129,7 @@ def test_alarm_that_returns_within_the_cool_down_is_not_told_and_after_it_is(led
 
 def test_what_could_not_be_sent_is_tried_with_the_next_night_and_says_why_it_is_late(ledger: Ledger) -> None:
     told(ledger, of(ledger, 1, "HARM"), why_not="ConnectError: refused")
-    assert list(unsent(ledger.read())) == [("HARM", "error/all")]
+    assert list(unsent(ledger.read())) == [("HARM", "error/all, version 2")]
     assert lasting(ledger.read()) == []
     first, second = to_tell(ledger.read(), of(ledger, 2, "HEALTHY"), RULES, NOW)
     assert first.headline == "HARM 2026-06-01: as it was"

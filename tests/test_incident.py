@@ -67,6 +67,7 @@ def test_incident_that_a_later_night_answered_tells_what_was_done_then(in_use: R
     held = entries(in_use)
     assert (answer_of(held, NIGHT.isoformat()), answer_of(held, later.isoformat())) == (incident, again)
     assert (last_answer(incident, held), rollback_of(incident, held)) == (again, moved)
+    assert any(said.endswith("demanded.; no move: label more") for _, _, said in timeline(incident, held))
     assert timeline(incident, held)[-1][2] == (
         "compared again on the night of 2026-06-04: version 2 was put back: it is proved better"
     )
@@ -82,6 +83,29 @@ def test_incident_without_a_move_says_what_is_left_to_decide(in_use: Registry) -
     assert "Nothing was moved: version 3 is in use." in page
     assert "keel rollback --project pets --why" in to_do(incident, entries(in_use))[0]
     assert "have a person confirm answers that matter" in page
+
+
+def test_page_says_who_is_in_use_after_a_person_undid_the_move(in_use: Registry) -> None:
+    incident = open_incident(in_use, NIGHT, CAUSE, EVIDENCE, "no move: label more", "3")
+    moved = restore.fn(in_use, "2", "harm", {}, CASES)
+    enter_comparison(in_use, incident, NIGHT, {"rollback": moved.number}, "version 2 was put back")
+    restore.fn(in_use, "3", "it is needed", {}, CASES, "me")
+    enter_comparison(in_use, incident, NIGHT, {"rollback": None}, "no move: a rollback of a rollback is a person's")
+    page = incident_page(incident, entries(in_use), "the owner")
+    assert "Version 2 was put back in place of version 3 by the nightly rules (" in page
+    assert "Version 3 is in use now." in page
+    assert "Version 2 was put back, but version 3 is in use, and needs your decision." in page
+    assert "have a person confirm answers that matter" in page
+    assert to_do(incident, entries(in_use))[0].startswith("Decide whether version 3 stays in use")
+
+
+def test_page_of_an_incident_that_a_person_was_ahead_of_says_who_is_in_use(in_use: Registry) -> None:
+    restore.fn(in_use, "2", "it reads 7 as 1", {}, CASES, "me")
+    incident = open_incident(in_use, NIGHT, CAUSE, {}, "no move: version 3 was in use no more", "3")
+    page = incident_page(incident, entries(in_use), "the owner")
+    assert "<p>Version 2 is in use now.</p>" in page
+    assert "version 3 is in use" not in page
+    assert to_do(incident, entries(in_use))[0].startswith("Version 3 stays withdrawn")
 
 
 def test_page_stands_alone(in_use: Registry) -> None:

@@ -15,6 +15,7 @@ import flows.cli
 import flows.nightly
 from flows.nightly import nightly
 from flows.release import Released
+from flows.rollback import Answer as Acted
 from tasks.counted import counted_images
 from tasks.errors import BadInput, Busy
 from tasks.lease import hold
@@ -189,6 +190,41 @@ def test_while_an_alarm_is_open_each_night_whose_labels_count_compares_the_versi
     assert f"incident {incident.number}" in page
     assert judge(2, 3) == nights
     assert len(entries("comparison")) == 1
+
+
+def test_a_later_move_is_made_for_the_harm_though_the_night_has_labels_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Fails where the first sentence of the night, whatever it says, is the reason on record of a move.
+    whys: list[str] = []
+    monkeypatch.setattr(
+        flows.nightly,
+        "roll_back_if_proved",
+        lambda *asked: whys.append(asked[5]) or Acted(None, None, "no move: label more"),
+    )
+    first = write_window("2026-06-01", images=24, seed=1, wrong=True)
+    judge(1)
+    (first / "labels.csv").write_text("file_name,label\n000.png,cat \n")
+    write_late_labels(write_window("2026-06-02", seed=2, labelled=False), 6, "2026-06-02T09:00")
+    [night] = judge(2)
+    assert (night.verdict, night.body["harm"]["open"]["night"]) == (CANNOT_JUDGE, "2026-06-01")
+    assert whys == [entries("incident")[0].body["cause"]] * 2
+
+
+def test_a_night_of_harm_whose_images_change_twice_counts_no_label_twice() -> None:
+    # Fails where only its newest record says whether a night has counted labels: the monitors refuse the night.
+    write_window("2026-06-01", images=24, seed=1, wrong=True)
+    [first] = judge(1)
+    write_window("2026-06-01", images=25, seed=1, wrong=True)
+    [second] = judge(1)
+    write_window("2026-06-01", images=26, seed=1, wrong=True)
+    [third] = judge(1)
+    assert [night.verdict for night in (first, second, third)] == [HARM] * 3
+    assert counted(third) == 24
+    assert (len(entries("incident")), len(entries("comparison"))) == (1, 0)
+    write_window("2026-06-02", seed=2)
+    [after] = judge(2)
+    assert after.body["harm"]["counted"] == 12 + 2  # with those of the two images that came with the changes
 
 
 def interrupt(*_: object) -> None:

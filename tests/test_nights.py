@@ -154,6 +154,8 @@ def test_labels_are_late_once_a_later_night_or_labels_of_this_one_were_counted(l
     enter(ledger, 2, harm={"counted": 3})
     assert is_late(ledger.read(), "2026-06-02")
     assert not is_late(ledger.read(), "2026-06-03")
+    enter(ledger, 2)  # judged again: its labels are counted all the same
+    assert is_late(ledger.read(), "2026-06-02")
 
 
 def test_the_nights_due_are_those_missed_up_to_a_limit_or_every_window_not_judged_yet(ledger: Ledger) -> None:
@@ -184,11 +186,13 @@ def test_the_reference_is_made_of_the_first_sound_nights(ledger: Ledger) -> None
     enter(ledger, 1, NO_DATA, images=3)
     enter(ledger, 2, CANNOT_JUDGE, broken=["a rule"])
     enter(ledger, 3)
-    enter(ledger, 4, HARM, harm={"harm": {"began": "2026-06-03"}})
-    for number in (7, 6, 5):
+    alarm = {"night": "2026-06-04", "began": "2026-06-03"}
+    enter(ledger, 4, HARM, harm={"open": alarm})
+    enter(ledger, 5, WATCH, harm={"open": alarm})
+    for number in (8, 7, 6):
         enter(ledger, number)
-    assert reference_nights(ledger.read(), None, 2) == ["2026-06-05", "2026-06-06"]
-    assert reference_nights(ledger.read(), day(6), 2) == ["2026-06-06", "2026-06-07"]
+    assert reference_nights(ledger.read(), None, 2) == ["2026-06-06", "2026-06-07"]
+    assert reference_nights(ledger.read(), day(7), 2) == ["2026-06-07", "2026-06-08"]
 
 
 def test_monitors_remember_the_night_before_and_begin_anew_once_an_alarm_is_over(ledger: Ledger) -> None:
@@ -218,6 +222,12 @@ def test_what_labels_said_of_a_night_stays_when_it_is_judged_again(
     assert again.facts == {"read": {}, "harm": {"warning": warning}}
     assert not counted_before(own, OTHER, {}).asked
     assert not counted_before(None, MODEL, {}).asked
+
+
+def test_a_late_night_in_the_midst_of_an_open_alarm_is_not_healthy() -> None:
+    facts = {"model": MODEL, "open": {"night": "2026-06-01", "began": "2026-06-01"}}
+    assert decided(harm=counted_before(None, MODEL, facts), drift=GOOD) == WATCH
+    assert decided(harm=counted_before(None, OTHER, facts), drift=GOOD) == HEALTHY
 
 
 def test_requests_are_the_weights_of_the_images_that_were_asked_for(ledger: Ledger) -> None:

@@ -77,7 +77,7 @@ def test_alarm_and_recovery_arrive_once_each_with_sentences_and_page(ledger: Led
         {"subject": "keel pets: HARM 2026-06-02: as it was", "body": "as it was\nfile:///night.html"},
         {
             "subject": "keel pets: RECOVERED 2026-06-04: the night was HEALTHY",
-            "body": "over: HARM (error/all)\nas it was\nfile:///night.html",
+            "body": "over: HARM (error/all, version 2)\nas it was\nfile:///night.html",
         },
     ]
     assert [entry.body["sent"] for entry in ledger.read(PROJECT, "alert")] == [True, True]

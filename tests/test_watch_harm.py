@@ -77,7 +77,7 @@ def test_harm_that_was_found_goes_on_until_it_is_over(tmp_path: Path, watch: Wat
     # Fails where the monitors begin anew after the alarm: the night after it would pass for a sound one.
     pairs: list[Pair] = []
     facts, said = None, []
-    for day, (images, wrong) in enumerate(((30, 20), (30, 20), (5, 0), (30, 0)), 1):
+    for day, (images, wrong) in enumerate(((30, 20), (30, 20), (5, 0), (90, 0)), 1):
         pairs.append(scored(tmp_path, day, images=images, wrong=wrong))
         answer = ask(tmp_path, watch, champion, pairs, facts)
         facts = answer.facts
