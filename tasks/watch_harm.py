@@ -62,7 +62,7 @@ def watch_harm(
     if len(fresh):
         states = advance_all(states, watch.harm, fresh, accepted, champion.digest, tonight.name)
     harm = judge_harm(states, watch.harm) if states else None
-    is_open = open_alarm(was_open, harm, tonight.name) if harm else None
+    is_open = open_alarm(was_open, harm, tonight.name) if harm and (was_open or len(fresh)) else None
     facts = {
         "model": champion.digest,
         "read": sources,
