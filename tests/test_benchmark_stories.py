@@ -26,7 +26,7 @@ def error(low: float, high: float) -> Finding:
         (WATCH, "1", "version 1 was put back: proved", "ended with WATCH, expected HARM"),
         (HARM, "2", "version 1 was put back: proved", "version 2 is champion, expected 1"),
         (HARM, "1", "no move: nobody is better", "does not say 'version 1 was put back'"),
-        (HARM, "1", "", "it says: there is none"),
+        (HARM, "1", "", "it says: nothing was done"),
     ],
 )
 def test_step_is_right_by_verdict_champion_and_incident_alone(
@@ -39,7 +39,7 @@ def test_right_step_has_no_fault_and_a_quiet_night_no_incident() -> None:
     assert list(wrong(STEP, night(HARM), "1", "version 1 was put back: proved")) == []
     quiet = replace(STEP, verdicts=(HEALTHY,), says="")
     assert list(wrong(quiet, night(HEALTHY), "1", "")) == []
-    assert ["should have none" in said for said in wrong(quiet, night(HEALTHY), "1", "no move")] == [True]
+    assert ["nothing was to be done" in said for said in wrong(quiet, night(HEALTHY), "1", "no move")] == [True]
 
 
 def test_every_night_of_a_story_is_judged_once_and_in_order() -> None:
