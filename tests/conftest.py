@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from tasks.params import CheckDataParams
@@ -122,14 +124,23 @@ def template(fresh_database: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def released(template: Path, tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> "tuple[Path, Released]":
-    """The template after one release, and what that said: to look at, to copy, and never to change."""
+    """The template after one release, and what that said: to look at, to copy, and never to change.
+
+    The processes of one test run share it: it takes them twenty seconds to make.
+    """
     from flows.release import release
     from tests.small_checkout import working_in
 
-    root = tmp_path_factory.mktemp("released") / "checkout"
-    shutil.copytree(template, root)
-    with working_in(root):
-        return root, release(project="pets")
+    place = tmp_path_factory.getbasetemp()
+    place = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "released"
+    root, said = place / "checkout", place / "released.pickle"
+    with FileLock(place.with_suffix(".lock"), timeout=300):
+        if not said.is_file():
+            shutil.rmtree(place, ignore_errors=True)  # what a test process left that was killed
+            shutil.copytree(template, root)
+            with working_in(root):
+                said.write_bytes(pickle.dumps(release(project="pets")))
+        return root, pickle.loads(said.read_bytes())
 
 
 @pytest.fixture(scope="session")

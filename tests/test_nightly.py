@@ -161,10 +161,7 @@ def test_harm_opens_one_incident_even_after_a_kill_and_is_over_with_a_sound_nigh
     assert Path("runs/pets/nights/2026-06-02/night.html").is_file()
     assert len(entries("incident")) == 1
     assert counted(third) == 12 + 24 + 40
-    assert keel("nightly", "--date", "2026-06-02", "--until", "2026-06-03")[0] == 2
-    write_window("2026-06-04", seed=4)
-    [fourth] = judge(4)
-    assert fourth.body["harm"]["states"]["error/all"]["labels"] == 12  # once an alarm is over the monitors begin anew
+    assert keel("nightly", "--date", "2026-06-02")[0] == 2
 
 
 def test_while_an_alarm_is_open_each_night_whose_labels_count_compares_the_versions_once(
@@ -173,22 +170,20 @@ def test_while_an_alarm_is_open_each_night_whose_labels_count_compares_the_versi
     # Fails where the next comparison waits for another alarm, or a night's is made twice after a kill.
     write_window("2026-06-01", images=24, seed=1, wrong=True)
     write_late_labels(write_window("2026-06-02", seed=2, labelled=False), 6, "2026-06-02T09:00")
-    write_window("2026-06-03", seed=3, labelled=False)
     judge(1)
     monkeypatch.setattr(flows.nightly, "enter_comparison", interrupt)
     with pytest.raises(KeyboardInterrupt):
         judge(2)
     monkeypatch.undo()
-    nights = judge(2, 3)
-    assert [night.body["harm"].get("open", {}).get("night") for night in nights] == ["2026-06-01"] * 2
-    assert [night.verdict for night in nights] == [WATCHED, CANNOT_JUDGE]  # one without labels, nor a drift monitor
+    [night] = judge(2)
+    assert (night.verdict, night.body["harm"]["open"]["night"]) == (WATCHED, "2026-06-01")
     [incident], [comparison] = entries("incident"), entries("comparison")
     assert (comparison.body["incident"], comparison.body["night"]) == (incident.number, "2026-06-02")
     assert (incident.body["evidence"]["comparison"]["n"], comparison.body["evidence"]["comparison"]["n"]) == (24, 30)
     assert comparison.body["action"].startswith("no move: ")
     page = Path("runs/pets/nights/2026-06-02/night.html").read_text()
     assert f"incident {incident.number}" in page
-    assert judge(2, 3) == nights
+    assert judge(2) == [night]
     assert len(entries("comparison")) == 1
 
 
@@ -209,22 +204,6 @@ def test_a_later_move_is_made_for_the_harm_though_the_night_has_labels_that_cann
     [night] = judge(2)
     assert (night.verdict, night.body["harm"]["open"]["night"]) == (CANNOT_JUDGE, "2026-06-01")
     assert whys == [entries("incident")[0].body["cause"]] * 2
-
-
-def test_a_night_of_harm_whose_images_change_twice_counts_no_label_twice() -> None:
-    # Fails where only its newest record says whether a night has counted labels: the monitors refuse the night.
-    write_window("2026-06-01", images=24, seed=1, wrong=True)
-    [first] = judge(1)
-    write_window("2026-06-01", images=25, seed=1, wrong=True)
-    [second] = judge(1)
-    write_window("2026-06-01", images=26, seed=1, wrong=True)
-    [third] = judge(1)
-    assert [night.verdict for night in (first, second, third)] == [HARM] * 3
-    assert counted(third) == 24
-    assert (len(entries("incident")), len(entries("comparison"))) == (1, 0)
-    write_window("2026-06-02", seed=2)
-    [after] = judge(2)
-    assert after.body["harm"]["counted"] == 12 + 2  # with those of the two images that came with the changes
 
 
 def interrupt(*_: object) -> None:
