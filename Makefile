@@ -24,6 +24,6 @@ release: data  ## environment, data, and the main job: a judged, recorded, promo
 
 test: data  ## format, lint, types, tests
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy tasks flows service
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help env data release test
