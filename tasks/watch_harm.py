@@ -147,7 +147,7 @@ def say_harm(harm: Harm, states: dict[str, MonitorState], watch: Watch, alarm: A
     evidence = f"{counted_evidence(harm)} of {rules.average_run_length:,}"
     if alarm is not None and not harm.warning:
         return [
-            f"the harm found on {alarm.night} is over: the evidence fell to {harm.evidence:,.1f}, and an alarm stays "
+            f"the harm found on {alarm.night} is over: the evidence stands at {harm.evidence:,.1f}, and an alarm stays "
             f"open at {rules.early_warning:,} or more; the monitors begin anew"
         ]
     if alarm is not None:

@@ -84,7 +84,7 @@ def test_harm_that_was_found_goes_on_until_it_is_over(tmp_path: Path, watch: Wat
         said.append((answer.against, answer.facts.get("open", {}).get("night")))
     assert said == [(HARM, "2026-06-01"), (HARM, "2026-06-01"), (WATCH, "2026-06-01"), ("", None)]
     assert answer.facts["over"] == {"night": "2026-06-01", "began": "2026-06-01"}
-    assert "the harm found on 2026-06-01 is over: the evidence fell to" in answer.said[0]
+    assert "the harm found on 2026-06-01 is over: the evidence stands at" in answer.said[0]
 
 
 def test_a_night_without_labels_leaves_an_alarm_open_and_is_watched(
