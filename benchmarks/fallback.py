@@ -29,13 +29,11 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import binom
 
+from benchmarks.watched import a_night, fresh, rules_of
 from tasks.best_version import log_evidence
-from tasks.e_detector import advance, begin
-from tasks.harm import HarmRules, carried, judge_harm, open_alarm
 
 NIGHTS, BROKEN, LABELS, SIZE, TOGETHER = 60, 10, 40, 4, 0.5
 USUAL, TOLERATED, RUN_LENGTH, ALARM = 0.10, 0.13, 1000, 1000
-MONITOR = {"name": "error", "risk": "error", "slice": "all", "margin": 0.0, "minimum": 1, "reason": "for the story"}
 STORIES = {  # errors of the champion and of the two older versions once it broke, and the evidence that alarms
     "nothing breaks": ((0.10, 0.10, 0.10), 20),
     "the input breaks": ((0.25, 0.25, 0.25), ALARM),
@@ -74,21 +72,15 @@ def main() -> int:
 
 def tell(errors: tuple[float, ...], level: int, rules: dict[str, Rule], seed: int) -> dict[str, int] | None:
     """For each rule that moves the nights from the first alarm to its move; None where no night alarms."""
-    watched = HarmRules.model_validate(
-        {"monitors": [MONITOR], "average_run_length": level, "early_warning": level // 10, "reason": "for the story"}
-    )
-    random, states, alarm = np.random.default_rng(seed), {"error/all": begin("3", TOLERATED)}, None
+    watched, units = rules_of(level, level // 10), np.arange(LABELS) // SIZE
+    random, states, alarm = np.random.default_rng(seed), fresh(TOLERATED), None
     nights: list[np.ndarray] = []
     moves: dict[str, int] = {}
     first = None
     names = [(dt.date(2026, 1, 1) + dt.timedelta(days=night)).isoformat() for night in range(NIGHTS)]
     for night, name in enumerate(names):
         nights.append(draw(random, (USUAL,) * len(errors) if night < BROKEN else errors))
-        [(key, state)] = carried(states, watched).items()
-        states = {key: advance(state, nights[-1][:, 0], np.ones(LABELS), np.arange(LABELS) // SIZE, name)}
-        was, alarm = alarm, open_alarm(alarm, judge_harm(states, watched), name)
-        if was is not None and alarm is None:
-            states = {key: begin("3", TOLERATED)}
+        states, alarm = a_night(states, alarm, nights[-1][:, 0], units, name, watched)
         if alarm is None:
             continue
         first = night if first is None else first

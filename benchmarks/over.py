@@ -18,23 +18,18 @@ those where none does.
 import argparse
 import datetime as dt
 import sys
-from collections.abc import Callable
 
 import numpy as np
 
-from tasks.e_detector import advance, begin
-from tasks.harm import HarmRules, States, carried, judge_harm, open_alarm
+from benchmarks.watched import Carry, a_night, fresh, rules_of
+from tasks.harm import HarmRules, States, carried
 
 TOLERATED, USUAL, GREAT = 0.11, 0.10, 0.30
 SOUND, HARMED, AFTER = 10, 10, 60  # nights
 LEFT, LABELS = (0.05, 0.10, 0.13, 0.15, 0.18), (40, 200)
 MOST_WRONG, LEAST_RIGHT = 0.02, 0.90
-MONITOR = {"name": "error", "risk": "error", "slice": "all", "margin": 0.0, "minimum": 1, "reason": "for the story"}
-RULES = HarmRules.model_validate(
-    {"monitors": [MONITOR], "average_run_length": 1000, "early_warning": 50, "reason": "for the story"}
-)
+RULES = rules_of(average_run_length=1000, early_warning=50)
 NAMES = [(dt.date(2026, 1, 1) + dt.timedelta(days=night)).isoformat() for night in range(SOUND + HARMED + AFTER)]
-Carry = Callable[[States], States]
 
 
 def main() -> int:
@@ -42,7 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="50 stories of each kind instead of 300")
     draws = 50 if parser.parse_args().quick else 300
-    ways: dict[str, Carry] = {"kept": lambda states: carried(states, RULES), "one factor": by_factor}
+    ways: dict[str, Carry] = {"kept": carried, "one factor": by_factor}
     print(f"{draws} stories; over in, after nights\n")
     print("| labels | way | " + " | ".join(f"{left:.0%} errors" for left in LEFT) + " |")
     print("|---|" + "---|" * (1 + len(LEFT)), flush=True)
@@ -67,29 +62,21 @@ def main() -> int:
 
 def nights_to_over(left: float, labels: int, carry: Carry, seed: int) -> int | None:
     """The nights after great harm until its alarm is said to be over; None where it stays open."""
-    random, states, alarm = np.random.default_rng(seed), fresh(), None
+    random, states, alarm = np.random.default_rng(seed), fresh(TOLERATED), None
     for night, name in enumerate(NAMES):
         risk = USUAL if night < SOUND else GREAT if night < SOUND + HARMED else left
         wrong = (random.random(labels) < risk).astype(float)
-        [(key, state)] = carry(states).items()
-        states = {key: advance(state, wrong, np.ones(labels), np.arange(labels), name)}
-        was, alarm = alarm, open_alarm(alarm, judge_harm(states, RULES), name)
-        if was is not None and alarm is None:
-            if night >= SOUND + HARMED:
-                return night - SOUND - HARMED + 1
-            states = fresh()
+        was = alarm
+        states, alarm = a_night(states, alarm, wrong, np.arange(labels), name, RULES, carry)
+        if was is not None and alarm is None and night >= SOUND + HARMED:
+            return night - SOUND - HARMED + 1
     return None
 
 
-def fresh() -> States:
-    """A monitor that has seen nothing."""
-    return {"error/all": begin("1", TOLERATED)}
-
-
-def by_factor(states: States) -> States:
+def by_factor(states: States, rules: HarmRules) -> States:
     """All bets lowered by one factor."""
     [(key, state)] = states.items()
-    factor = min(1.0, RULES.average_run_length / max(state.evidence, 1.0))
+    factor = min(1.0, rules.average_run_length / max(state.evidence, 1.0))
     capitals = np.log1p(factor * np.expm1(state.capitals))
     return {key: state.model_copy(update={"capitals": tuple(capitals.tolist())})}
 
